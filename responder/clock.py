@@ -1,0 +1,97 @@
+"""Time, ids and chance, passed in so that tests and the simulation own them.
+
+Nothing else in the product reads a clock, makes an id or draws a random number (a lint test
+says so). Times are UTC in whole microseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["MICROSECOND", "SECOND", "Clock", "Ids", "SystemClock", "SystemIds", "World", "iso"]
+
+MICROSECOND = 1
+SECOND = 1_000_000
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32 in lower case: sorts as bytes
+
+
+class Clock(Protocol):
+    """Where now comes from, and how to wait."""
+
+    def now(self) -> int:
+        """Wall clock, microseconds UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let other work go on for this long."""
+        ...
+
+
+class Ids(Protocol):
+    """Where new names come from."""
+
+    def new(self, prefix: str, now: int) -> str:
+        """A sortable id such as `run_01j9…`: ten characters of time, ten of chance."""
+        ...
+
+    def secret(self) -> str:
+        """Text that nobody can guess (at least 192 bits)."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SystemIds:
+    """Ids from the operating system's randomness."""
+
+    def new(self, prefix: str, now: int) -> str:
+        return sortable_id(prefix, now, secrets.randbits(50))
+
+    def secret(self) -> str:
+        return secrets.token_urlsafe(32)
+
+
+def sortable_id(prefix: str, now: int, chance: int) -> str:
+    """Join time (milliseconds, 50 bits) and chance (50 bits) into a text that sorts by time."""
+    number = ((now // 1000) << 50) | chance
+    digits = []
+    for _ in range(20):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return f"{prefix}_{''.join(reversed(digits))}"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a part of the product may ask of the machine it runs on."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    ids: Ids = field(default_factory=SystemIds)
+    rng: random.Random = field(default_factory=random.SystemRandom)
+
+
+def iso(micros: int) -> str:
+    """RFC 3339 in UTC with milliseconds, as every door shows times."""
+    moment = dt.datetime.fromtimestamp(micros / SECOND, dt.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{micros // 1000 % 1000:03d}Z"

@@ -1,0 +1,102 @@
+"""One tree of failures; the class says what the caller must do next.
+
+Texts put the subject first, show both sides ("expected …, got …") and name the next step.
+None of them ever carries a request or response body: bodies may hold secrets.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadAlert",
+    "ConfigError",
+    "Conflict",
+    "Forbidden",
+    "NotFound",
+    "PlaybookError",
+    "Problem",
+    "ResponderError",
+    "StepFailed",
+    "StepRetry",
+    "StoreUnavailable",
+    "Unauthorized",
+    "Uncertain",
+]
+
+
+class ResponderError(Exception):
+    """Base of everything this product raises on purpose."""
+
+
+class ConfigError(ResponderError):
+    """The configuration cannot be used; the text names the file, the key and the way out."""
+
+
+class Problem:
+    """One fault in a playbook: where it is, what is wrong, and the likely fix."""
+
+    __slots__ = ("code", "column", "file", "fix", "line", "message")
+
+    def __init__(
+        self, file: str, line: int, column: int, code: str, message: str, fix: str = ""
+    ) -> None:
+        self.file, self.line, self.column = file, line, column
+        self.code, self.message, self.fix = code, message, fix
+
+    def __str__(self) -> str:
+        """The form editors and terminals link: file:line:column."""
+        tail = f" ({self.fix})" if self.fix else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}{tail}"
+
+    __repr__ = __str__
+
+
+class PlaybookError(ResponderError):
+    """A playbook is refused; `problems` lists every fault with file, line and column."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class BadAlert(ResponderError):
+    """An authentic payload that cannot be read; `pointer` is the JSON pointer of the fault."""
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class Unauthorized(ResponderError):
+    """Nobody known is asking: no credential, or one that does not hold."""
+
+
+class Forbidden(ResponderError):
+    """Somebody known may not do this; the text says who may."""
+
+
+class NotFound(ResponderError):
+    """The thing asked for does not exist."""
+
+
+class Conflict(ResponderError):
+    """The world is not what the plan saw; plan again."""
+
+
+class StoreUnavailable(ResponderError):
+    """The store cannot take the write now; nothing was acknowledged. Try again later."""
+
+
+class StepRetry(ResponderError):
+    """Temporary: nothing happened outside, try again after `after` seconds."""
+
+    def __init__(self, message: str, *, after: float = 5.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class StepFailed(ResponderError):
+    """Final: trying again cannot help."""
+
+
+class Uncertain(ResponderError):
+    """It may have happened: look before anything is repeated."""

@@ -1,0 +1,305 @@
+"""What an integration may implement: the only words that core and outside world share.
+
+A source turns bytes into alerts without I/O. An action reads and returns a plan, applies exactly
+that plan, says whether it is done, verifies, and can take it back. A resolver says what a target
+is *now*. Every integration module has one entry, `setup(section, world, kit)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from responder.clock import World
+from responder.model import Alert, Effect, Plan, Secret, Target, Verdict
+
+__all__ = [
+    "Action",
+    "ActionInfo",
+    "Call",
+    "Command",
+    "CommandSource",
+    "Done",
+    "EvidenceSink",
+    "HookInfo",
+    "ImageRoute",
+    "Integration",
+    "Kit",
+    "Notice",
+    "Notifier",
+    "Param",
+    "Pending",
+    "Permission",
+    "Resolver",
+    "Setup",
+    "Source",
+    "redact",
+]
+
+
+# --------------------------------------------------------------------------- sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookInfo:
+    """One configured door as its source sees it."""
+
+    name: str
+    source: str
+    cluster: str = ""  # the one cluster this sender may speak of
+    auth: Mapping[str, Any] = field(default_factory=dict)  # values are Secret or list[Secret]
+    options: Mapping[str, Any] = field(default_factory=dict)  # the source's own settings
+
+
+class Source(Protocol):
+    """Turns a sender's payload into alerts. Never does I/O, never reads a clock."""
+
+    name: str
+    accepts_status: int  # what the sender takes for "stored": 202, or 200 for senders that insist
+
+    def verify(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
+        """Return when the sender is who the hook says; raise `Unauthorized` when not.
+
+        `headers` has lower-case names; a name sent twice arrives joined by ", ".
+        """
+        ...
+
+    def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
+        """The alerts in an authentic body, in its order.
+
+        An authentic alert that cannot be read becomes one of kind *unparsed* with the reason.
+        Raises `BadAlert` only where the body is not what the format allows at all (not JSON).
+        """
+        ...
+
+
+# --------------------------------------------------------------------------- actions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """One parameter of an action, or one of its results."""
+
+    type: str  # string | int | bool | duration | list | map | kubernetes.pod | image | …
+    summary: str
+    required: bool = False
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """One right that an action needs, in the words of the system it is asked of."""
+
+    system: str = "kubernetes"
+    group: str = ""  # API group, "" is core
+    resource: str = ""  # "pods", "pods/log"
+    verbs: tuple[str, ...] = ()
+    scope: str = "namespace"  # namespace | cluster
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionInfo:
+    """Everything that docs, RBAC manifests, JSON Schema and preflight are generated from."""
+
+    name: str  # integration.verb_object
+    summary: str
+    effect: Effect
+    params: Mapping[str, Param] = field(default_factory=dict)
+    results: Mapping[str, Param] = field(default_factory=dict)
+    permissions: tuple[Permission, ...] = ()
+    undoable: bool = False
+    looks_up: bool = True  # apply(resumed) finds an earlier attempt; False: a person is asked
+    containment: bool = False  # runs in the lane that never queues behind anything else
+    timeout: float = 60.0  # seconds for one attempt, unless the step says otherwise
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One step's request to its action; the same for plan, apply, poll, verify and undo."""
+
+    action: str
+    key: str  # "run_…/step": stable over retries and restarts; outside names derive from it
+    incident: int
+    run: str
+    step: str
+    params: Mapping[str, Any]
+    target: Target
+    attempt: int = 1
+    resumed: bool = False  # an earlier apply may have happened: look before acting
+    deadline: float | None = None  # seconds left for this step, None: no limit
+    started: int = 0  # when the first apply of this key began, microseconds; 0 before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The action has ended well; `result` holds the values named in `ActionInfo.results`."""
+
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """It goes on elsewhere: look again after `after` seconds, or when `correlation` is heard of."""
+
+    state: Mapping[str, Any]
+    after: float
+    waiting_for: str = ""  # one line for a person: "GitHub run 4711 (queued)"
+    correlation: str = ""  # what a webhook would carry
+
+
+class Action(Protocol):
+    """One verb on one kind of object. All methods may raise the failure classes of `errors`.
+
+    `StepRetry`: nothing happened, try later. `StepFailed`: never. `Conflict`: plan again.
+    `Uncertain`: it may have happened and cannot be looked up; a person is asked.
+    """
+
+    info: ActionInfo
+
+    async def plan(self, call: Call) -> Plan:
+        """Read, and say what would change. Touches nothing; same world, same plan."""
+        ...
+
+    async def apply(self, call: Call, plan: Plan) -> Done | Pending:
+        """Change what the plan lists and nothing else; safe to repeat with the same key."""
+        ...
+
+    async def poll(self, call: Call, state: Mapping[str, Any]) -> Done | Pending:
+        """Look at what goes on elsewhere. Never starts anything."""
+        ...
+
+    async def verify(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
+        """Check what was reached; must be able to fail."""
+        ...
+
+    async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
+        """Take back what was applied; raise `Conflict` with the difference if others changed it."""
+        ...
+
+
+class Resolver(Protocol):
+    """Says what a target is now, or that it is not what the alert spoke of."""
+
+    async def resolve(self, target: Target) -> Target:
+        """Fill in UID, workload, node, image and digest.
+
+        Raises `StepFailed` when name, UID and container id do not belong together now (a recycled
+        name), `NotFound` when the pod is gone, `StepRetry` when nobody can say at the moment.
+        """
+        ...
+
+
+# --------------------------------------------------------------------------- notices, commands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something a person should hear of."""
+
+    incident: int
+    title: str
+    text: str
+    severity: int = 0
+
+
+class Notifier(Protocol):
+    """Tells people. A failure here never delays anything else."""
+
+    name: str
+
+    async def notify(self, notice: Notice) -> None:
+        """Deliver once; raise `StepRetry` to be asked again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A verb a person typed somewhere, not yet checked for rights."""
+
+    verb: str
+    args: tuple[str, ...]
+    person: str
+    door: str
+
+
+class CommandSource(Protocol):
+    """Turns a chat's payload into a command."""
+
+    name: str
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Raise `Unauthorized` unless the chat itself sent this."""
+        ...
+
+    def parse(self, headers: Mapping[str, str], body: bytes) -> Command:
+        """The command in an authentic body."""
+        ...
+
+
+# --------------------------------------------------------------------------- set-up
+
+
+class EvidenceSink(Protocol):
+    """Where an action puts what it collected."""
+
+    async def put(self, call: Call, name: str, data: bytes, origin: Mapping[str, Any]) -> str:
+        """Store one artefact and return its SHA-256; the same bytes twice are one artefact."""
+        ...
+
+    async def list(self, incident: int) -> Sequence[Mapping[str, Any]]:
+        """What is stored for an incident: name, sha256, size, origin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRoute:
+    """One line of the image map: which pipeline may rebuild which images. It bounds everything."""
+
+    match: str  # glob on the image's repository
+    forge: str  # name under [forges]
+    repo: str
+    workflow: str
+    ref: str = "main"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """What the product lends to an integration while it is set up."""
+
+    evidence: EvidenceSink
+    images: tuple[ImageRoute, ...] = ()
+    protected: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    digest_of: Callable[[str], Awaitable[str]] | None = None  # image reference -> registry's digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integration:
+    """What one outside system brings."""
+
+    sources: Sequence[Source] = ()
+    actions: Sequence[Action] = ()
+    resolvers: Mapping[str, Resolver] = field(default_factory=dict)  # cluster name -> resolver
+    notifiers: Sequence[Notifier] = ()
+    commands: Sequence[CommandSource] = ()
+    checks: Mapping[str, Callable[[], Awaitable[str]]] = field(default_factory=dict)  # for doctor
+    digest_of: Callable[[str], Awaitable[str]] | None = None  # a registry's word on a reference
+    pausers: Sequence[Callable[[], Awaitable[str]]] = ()  # say why changes must wait, "" when not
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+Setup = Callable[[Mapping[str, Any], World, Kit], Integration]
+
+
+def redact(value: Any) -> Any:
+    """The same value with every `Secret` shown as `***`; for logs, plans and errors."""
+    if isinstance(value, Secret):
+        return "***"
+    if isinstance(value, Mapping):
+        return {key: redact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item) for item in value]
+    return value

@@ -1,0 +1,415 @@
+"""What the product asks of its store, in the product's words: no SQL crosses this line.
+
+Promises every implementation keeps (the contract suite in `tests/core/store/` runs over each):
+
+- a method that returns has its writes on disk; one that raises `StoreUnavailable` has none;
+- `accept` and `append` are one transaction each: all of it or nothing;
+- the journal is append-only and `(run, seq)` is unique and without gaps;
+- times are integers, microseconds UTC, and always passed in: the store reads no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from responder.model import Alert, Mode
+
+__all__ = [
+    "Accept",
+    "AuditEntry",
+    "Brake",
+    "Event",
+    "EvidenceRow",
+    "IncidentRow",
+    "Opening",
+    "Receipt",
+    "RunRow",
+    "RunStart",
+    "RunUpdate",
+    "Store",
+    "TimelineEntry",
+    "TokenRow",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a run's journal. `data` is plain JSON."""
+
+    type: str
+    at: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = 0  # given by the store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brake:
+    """More than `limit` enforcing runs within `window` turn the next ones into asking ones."""
+
+    limit: int
+    window: int  # microseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """A run to create. The playbook's text is kept once, under its hash."""
+
+    playbook: str
+    playbook_hash: str
+    playbook_text: str
+    mode: Mode
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    brakes: tuple[Brake, ...] = ()  # per playbook; the store counts this playbook's runs
+    storm: Brake | None = None  # over all playbooks
+    person: str = ""  # who started it; empty: an alert did
+    door: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How an alert finds its incident: join the open one of this key within window, else open."""
+
+    key: str
+    window: int  # microseconds since the incident's last alert
+    title: str
+    severity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accept:
+    """One parsed alert with everything intake decided, ready for the one transaction."""
+
+    id: str  # alr_…
+    hook: str
+    alert: Alert
+    received: int
+    dedup_window: int  # microseconds: same hook and fingerprint within it is a duplicate
+    opening: Opening | None = None  # None: stored and shown, joins nothing (test, health)
+    starts: tuple[RunStart, ...] = ()
+    run_ids: tuple[str, ...] = ()  # one fresh id for each of `starts`
+    created: Event | None = None  # the first journal line shared by the runs; see `run_event`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one alert; a duplicate names the alert it repeats."""
+
+    id: str
+    incident: int | None
+    duplicate: bool
+    runs: tuple[str, ...]  # runs created, or the open ones it joined
+    braked: bool = False  # at least one run was turned from enforce into approve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunUpdate:
+    """The row beside the journal, written with the same append: what waits, and until when."""
+
+    status: str  # running | waiting-approval | waiting-external | paused | a final outcome
+    due: int | None  # when to look again, microseconds; None: only when something is heard
+    waiting_for: str = ""
+    outcome: str = ""  # set once, when the run has ended
+    reason: str = ""
+    correlations: tuple[str, ...] = ()  # what a webhook would name; replaces the former ones
+    incident_status: str = ""  # when the incident's status changes with this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One line of an incident's story, as a person reads it."""
+
+    incident: int
+    at: int
+    kind: str  # alert | run | step | approval | note | status | …
+    text: str
+    door: str = "auto"
+    person: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    id: int = 0  # given by the store; rises over all incidents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what, when, through which door, on which plan; chained by hash."""
+
+    at: int
+    person: str
+    door: str
+    verb: str
+    object: str
+    plan: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    address: str = ""
+    id: int = 0
+    hash: str = ""  # over the previous entry's hash and this entry's canonical JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentRow:
+    """An incident as lists show it."""
+
+    number: int
+    key: str
+    title: str
+    severity: int
+    status: str  # open | contained | remediating | resolved | closed
+    opened: int
+    updated: int
+    last_alert: int
+    alerts: int  # folded ones included
+    target: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, int] = field(default_factory=dict)  # stage -> microseconds UTC reached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as lists show it; `text` is the playbook it started with."""
+
+    id: str
+    incident: int
+    playbook: str
+    playbook_hash: str
+    mode: Mode
+    status: str
+    outcome: str
+    reason: str
+    waiting_for: str
+    due: int | None
+    created: int
+    finished: int | None
+    person: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRow:
+    """One artefact with its custody data; the bytes lie beside the store under their hash."""
+
+    incident: int
+    run: str
+    step: str
+    name: str
+    sha256: str
+    size: int
+    at: int
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """An API token; only the SHA-256 of its secret is kept."""
+
+    id: str
+    person: str
+    role: str
+    hash: str
+    created: int
+    expires: int
+    revoked: int | None = None
+    last_used: int | None = None
+
+
+class Store(Protocol):
+    """Everything durable. One process owns it at a time."""
+
+    # ----------------------------------------------------------------- life
+    async def open(self) -> None:
+        """Take the lock, bring the schema up to date. Raises `ConfigError` when it may not."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was promised and let go."""
+        ...
+
+    async def check(self) -> Mapping[str, str]:
+        """Integrity, schema version, journal gaps, audit chain: name -> "ok" or what is wrong."""
+        ...
+
+    async def backup(self, path: str) -> str:
+        """A consistent copy made while running; returns its SHA-256."""
+        ...
+
+    async def writable(self) -> bool:
+        """Whether a write would be taken now; tries one."""
+        ...
+
+    # ----------------------------------------------------------------- intake
+    async def accept(self, items: Sequence[Accept]) -> list[Receipt]:
+        """Store alerts, join or open incidents, create runs and first events: one transaction."""
+        ...
+
+    async def start_run(
+        self,
+        run_id: str,
+        start: RunStart,
+        at: int,
+        created: Event,
+        *,
+        incident: int | None,
+        opening: Opening | None,
+    ) -> tuple[str, int]:
+        """A run by hand, in a given incident or a new one; returns run id and incident."""
+        ...
+
+    # ----------------------------------------------------------------- runs
+    async def due_runs(self, now: int, limit: int, exclude: Sequence[str] = ()) -> list[str]:
+        """Open runs whose due time has come, oldest due first."""
+        ...
+
+    async def next_due(self, now: int) -> int | None:
+        """The nearest due time after now, or None."""
+        ...
+
+    async def load_run(self, run_id: str) -> tuple[RunRow, list[Event]]:
+        """A run with its whole journal. Raises `NotFound`."""
+        ...
+
+    async def append(
+        self,
+        run_id: str,
+        known_seq: int,
+        events: Sequence[Event],
+        update: RunUpdate | None = None,
+        timeline: Sequence[TimelineEntry] = (),
+        audit: Sequence[AuditEntry] = (),
+    ) -> list[Event]:
+        """Add events at the end; returns every event after `known_seq`, others' included.
+
+        `update=None` leaves the row as it is but makes the run due at once: something was heard.
+        """
+        ...
+
+    async def set_run(self, run_id: str, known_seq: int, update: RunUpdate) -> bool:
+        """Write only the row; False (and nothing written) when the journal has grown meanwhile."""
+        ...
+
+    async def heard(self, correlation: str, at: int) -> list[str]:
+        """Append a `hint` event to open runs waiting for this correlation; their ids."""
+        ...
+
+    async def runs(
+        self, *, incident: int | None = None, status: str = "", limit: int = 100, before: str = ""
+    ) -> list[RunRow]:
+        """Runs, newest first."""
+        ...
+
+    async def counts(self, now: int) -> Mapping[str, float]:
+        """Figures for metrics: open runs by status, oldest pending age, quarantines, sizes."""
+        ...
+
+    # ----------------------------------------------------------------- incidents
+    async def incidents(
+        self, *, status: str = "", since: int = 0, limit: int = 50, before: int | None = None
+    ) -> list[IncidentRow]:
+        """Incidents, newest first."""
+        ...
+
+    async def incident(self, number: int) -> IncidentRow:
+        """One incident. Raises `NotFound`."""
+        ...
+
+    async def latest_incident(self) -> int | None:
+        """The number behind `@latest`."""
+        ...
+
+    async def set_incident(
+        self,
+        number: int,
+        at: int,
+        *,
+        status: str = "",
+        target: Mapping[str, Any] | None = None,
+        stage: str = "",
+    ) -> None:
+        """Change status, fill in the target, or note that a stage was reached (kept once)."""
+        ...
+
+    async def alerts(
+        self, *, incident: int | None = None, hook: str = "", limit: int = 100, before: str = ""
+    ) -> list[Mapping[str, Any]]:
+        """Stored alerts (hook, received, duplicate_of, alert, raw), newest first."""
+        ...
+
+    async def alert(self, alert_id: str) -> Mapping[str, Any]:
+        """One stored alert. Raises `NotFound`."""
+        ...
+
+    async def add_timeline(self, entries: Sequence[TimelineEntry]) -> None:
+        """Notes and other lines that belong to no run."""
+        ...
+
+    async def timeline(
+        self, incident: int, after: int = 0, limit: int = 1000
+    ) -> list[TimelineEntry]:
+        """An incident's story after an entry's id, oldest first."""
+        ...
+
+    # ----------------------------------------------------------------- evidence
+    async def put_evidence(self, row: EvidenceRow, data: bytes) -> None:
+        """Keep the bytes (write, fsync, rename, fsync the folder), then the row."""
+        ...
+
+    async def evidence(self, incident: int) -> list[EvidenceRow]:
+        """What is kept for an incident, oldest first."""
+        ...
+
+    async def evidence_bytes(self, sha256: str) -> bytes:
+        """The bytes under a hash. Raises `NotFound`."""
+        ...
+
+    # ----------------------------------------------------------------- audit, tokens, switches
+    async def add_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Append to the chain."""
+        ...
+
+    async def audit(self, *, after: int = 0, limit: int = 200) -> list[AuditEntry]:
+        """The chain, oldest first."""
+        ...
+
+    async def add_token(self, row: TokenRow, audit: AuditEntry) -> None:
+        """Keep a token's hash."""
+        ...
+
+    async def find_token(self, token_hash: str) -> TokenRow | None:
+        """The token with this hash, revoked and expired ones included."""
+        ...
+
+    async def tokens(self) -> list[TokenRow]:
+        """All tokens."""
+        ...
+
+    async def revoke_token(self, token_id: str, at: int, audit: AuditEntry) -> None:
+        """End a token. Raises `NotFound`."""
+        ...
+
+    async def get_switch(self, name: str) -> Mapping[str, Any] | None:
+        """A durable setting such as `pause`."""
+        ...
+
+    async def set_switch(
+        self, name: str, value: Mapping[str, Any] | None, audit: AuditEntry
+    ) -> None:
+        """Write or remove it, with its audit line, in one transaction."""
+        ...
+
+    async def strike(self, kind: str, key: str, reason: str, at: int) -> int:
+        """Count a failure that must not repeat for ever; the count so far."""
+        ...
+
+    async def strikes(self, kind: str = "") -> list[Mapping[str, Any]]:
+        """What was struck: kind, key, count, reason, at."""
+        ...
+
+    async def remember(
+        self, key: str, request: str, answer: Mapping[str, Any] | None, at: int
+    ) -> Mapping[str, Any] | None:
+        """Idempotency: claim key for a request hash, or return what was stored for it.
+
+        None: claimed now. Otherwise `{"request": …, "answer": … or None while running}`.
+        With an `answer`, it is stored for the claimed key.
+        """
+        ...

@@ -1,0 +1,67 @@
+"""Make text that came from outside safe for the place it is going to.
+
+An alert's words are chosen by an intruder. Whatever leaves this product as a terminal line, a
+log line, a label or an object's name passes through one of these first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+
+__all__ = ["cut", "did_you_mean", "for_label", "for_terminal", "slug", "suggestion"]
+
+_LABEL = re.compile(r"[^A-Za-z0-9_.-]+")
+_LABEL_MAX = 63  # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
+_CONTROL = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def for_terminal(text: str, limit: int = 1024) -> str:
+    """One line without control, direction or surrogate characters; each is shown as `\\xNN`."""
+    shown = "".join(
+        character
+        if character.isprintable() or unicodedata.category(character) not in _CONTROL
+        else f"\\x{ord(character):02x}"
+        for character in cut(text, limit)
+    )
+    return shown.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def cut(text: str, limit: int) -> str:
+    """At most `limit` characters; says how many were left out."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}…(+{len(text) - limit})"
+
+
+def for_label(text: str) -> str:
+    """A valid Kubernetes label value, as near to the text as the rules allow."""
+    return _LABEL.sub("-", text)[:_LABEL_MAX].strip("-_.")
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """A DNS label that stays different for different texts, even when cut."""
+    clean = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if clean == text and len(clean) <= limit:
+        return clean
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{clean[: limit - 9].strip('-')}-{mark}".strip("-")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest known word, or nothing when none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return near[0] if near else ""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`did you mean "x"?`, or the known words when none is near."""
+    options = sorted(known)
+    near = did_you_mean(word, options)
+    if near:
+        return f'did you mean "{near}"?'
+    return f"known: {', '.join(options[:12])}" + (", …" if len(options) > 12 else "")  # noqa: PLR2004
