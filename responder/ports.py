@@ -112,6 +112,7 @@ class ActionInfo:
     undoable: bool = False
     looks_up: bool = True  # apply(resumed) finds an earlier attempt; False: a person is asked
     containment: bool = False  # runs in the lane that never queues behind anything else
+    stage: str = ""  # what an incident has reached when it succeeds: contained | evidenced | …
     timeout: float = 60.0  # seconds for one attempt, unless the step says otherwise
     example: Mapping[str, Any] = field(default_factory=dict)
 

@@ -22,6 +22,7 @@ __all__ = [
     "Brake",
     "Event",
     "EvidenceRow",
+    "IncidentPatch",
     "IncidentRow",
     "Opening",
     "Receipt",
@@ -63,6 +64,7 @@ class RunStart:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     brakes: tuple[Brake, ...] = ()  # per playbook; the store counts this playbook's runs
     storm: Brake | None = None  # over all playbooks
+    priority: int = 0  # the alert's severity: greater is taken up first
     person: str = ""  # who started it; empty: an alert did
     door: str = ""
     reason: str = ""
@@ -114,7 +116,15 @@ class RunUpdate:
     outcome: str = ""  # set once, when the run has ended
     reason: str = ""
     correlations: tuple[str, ...] = ()  # what a webhook would name; replaces the former ones
-    incident_status: str = ""  # when the incident's status changes with this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentPatch:
+    """What a journal append changes on the incident, in the same transaction."""
+
+    status: str = ""
+    target: Mapping[str, Any] | None = None
+    stages: Mapping[str, int] = field(default_factory=dict)  # kept once: the first time wins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +267,7 @@ class Store(Protocol):
 
     # ----------------------------------------------------------------- runs
     async def due_runs(self, now: int, limit: int, exclude: Sequence[str] = ()) -> list[str]:
-        """Open runs whose due time has come, oldest due first."""
+        """Runs whose due time has come, ended ones included: greatest priority, then oldest."""
         ...
 
     async def next_due(self, now: int) -> int | None:
@@ -276,11 +286,21 @@ class Store(Protocol):
         update: RunUpdate | None = None,
         timeline: Sequence[TimelineEntry] = (),
         audit: Sequence[AuditEntry] = (),
+        patch: IncidentPatch | None = None,
     ) -> list[Event]:
         """Add events at the end; returns every event after `known_seq`, others' included.
 
-        `update=None` leaves the row as it is but makes the run due at once: something was heard.
+        `update=None` leaves the row as it is but makes the run due at once: something was heard,
+        or the writer is still at work and a restart must look at the run again. When others wrote after `known_seq`, an `update` does not delay the run: it is due now.
         """
+        ...
+
+    async def defer_run(self, run_id: str, due: int) -> None:
+        """Look at this run again at a later time, whatever its row says."""
+        ...
+
+    async def recent_events(self, type_: str, since: int) -> list[Event]:
+        """Journal events of one type over all runs, oldest first: for the ceilings."""
         ...
 
     async def set_run(self, run_id: str, known_seq: int, update: RunUpdate) -> bool:

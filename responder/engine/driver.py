@@ -1,0 +1,285 @@
+"""The embedded driver: carries the machine's commands out and keeps the journal.
+
+A run that waits is a row with a due time, not a task: only runs with something to do are in
+memory. What it must never do: call outside before the intent is on disk, run one step twice at
+once, lose an event because somebody else wrote to the same journal, or let one run's trouble
+stop another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from responder.clock import SECOND, World
+from responder.engine import story
+from responder.engine.machine import Command, begin, fold_all
+from responder.engine.performing import Performer
+from responder.engine.state import RunState
+from responder.engine.turn import Turn, take_turn
+from responder.errors import NotFound, PlaybookError, StoreUnavailable
+from responder.playbook.definition import Playbook
+from responder.store.interface import AuditEntry, Event, RunRow, RunUpdate, Store, TimelineEntry
+
+__all__ = ["Driver", "Hooks"]
+
+log = logging.getLogger(__name__)
+STRIKES = 3  # unexpected failures of one run before it is set aside
+_PAUSE_LOOK = SECOND  # between two looks at a pause from a held run
+_IDLE_LOOK = 5.0  # seconds without any wake before the store is asked again: clocks may jump
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What the driver asks and tells others; each must return at once and never raise."""
+
+    paused: Callable[[], str]  # why changes must wait, "" when they need not
+    saved: Callable[[RunState, Sequence[Event]], None]  # for ceilings, metrics and live pages
+
+
+@dataclass(slots=True)
+class _Active:
+    """A run in memory: who is at work for it, and whether somebody spoke meanwhile."""
+
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: dict[str, asyncio.Task[list[Event]]] = field(default_factory=dict)
+    heard: bool = False
+
+
+class Driver:
+    """Owns the open runs of one store."""
+
+    def __init__(  # noqa: PLR0913 - the ports it stands on
+        self,
+        *,
+        store: Store,
+        performer: Performer,
+        compile_playbook: Callable[[RunRow], Playbook],
+        world: World,
+        hooks: Hooks,
+        places: int = 200,
+    ) -> None:
+        self._store = store
+        self._performer = performer
+        self._compile = compile_playbook
+        self._world = world
+        self._hooks = hooks
+        self._places = places
+        self._active: dict[str, _Active] = {}
+        self._actors: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    # ----------------------------------------------------------------- from outside
+
+    def wake(self) -> None:
+        """Something may be due: look now."""
+        self._wake.set()
+
+    async def post(
+        self,
+        run_id: str,
+        events: Sequence[Event],
+        *,
+        timeline: Sequence[TimelineEntry] = (),
+        audit: Sequence[AuditEntry] = (),
+    ) -> None:
+        """Write what a person or a webhook said to a run, and see that it is acted on."""
+        await self._store.append(run_id, 0, events, None, timeline, audit)
+        self.heard(run_id)
+
+    def heard(self, run_id: str) -> None:
+        """The journal of this run has grown by somebody else's hand."""
+        active = self._active.get(run_id)
+        if active is not None:
+            active.heard = True
+            active.wake.set()
+        self.wake()
+
+    async def load(self, run_id: str) -> tuple[RunRow, RunState]:
+        """A run's row and its state, from its journal. Raises `NotFound`, `PlaybookError`."""
+        row, events = await self._store.load_run(run_id)
+        return row, fold_all(begin(run_id, self._compile(row)), events)
+
+    @property
+    def busy(self) -> int:
+        """Runs in memory."""
+        return len(self._active)
+
+    # ----------------------------------------------------------------- life
+
+    async def run(self) -> None:
+        """Work until `stop`. Recovery needs nothing more: open runs are due."""
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                more = await self._start_due()
+                pause = 0.0 if more else await self._idle_time()
+            except StoreUnavailable:
+                pause = 1.0
+            if pause > 0:
+                await self._wait(pause)
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing new, let calls in flight end within `grace` seconds, journal them."""
+        self._stopping = True
+        self.wake()
+        for active in self._active.values():
+            active.wake.set()
+        if self._actors:
+            await asyncio.wait(set(self._actors), timeout=grace)
+        left = list(self._actors)
+        for actor in left:
+            actor.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _start_due(self) -> bool:
+        """Take up what is due; True when there may be more than there were places for."""
+        free = self._places - len(self._active)
+        if free <= 0:
+            return False
+        now = self._world.clock.now()
+        due = await self._store.due_runs(now, free, tuple(self._active))
+        for run_id in due:
+            if run_id in self._active or self._stopping:
+                continue
+            self._active[run_id] = _Active()
+            actor = asyncio.create_task(self._live(run_id))
+            self._actors.add(actor)
+            actor.add_done_callback(self._actors.discard)
+        return False
+
+    async def _idle_time(self) -> float:
+        if len(self._active) >= self._places:
+            return _IDLE_LOOK
+        now = self._world.clock.now()
+        due = await self._store.next_due(now)
+        if due is None:
+            return _IDLE_LOOK
+        return min(max((due - now) / SECOND, 0.001), _IDLE_LOOK)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the time is over or somebody wakes us."""
+        sleeper = asyncio.ensure_future(self._world.clock.sleep(seconds))
+        waker = asyncio.ensure_future(self._wake.wait())
+        _, pending = await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    # ----------------------------------------------------------------- one run
+
+    async def _live(self, run_id: str) -> None:
+        """Bring one run as far as it goes now; unexpected failures are counted in the store."""
+        active = self._active[run_id]
+        try:
+            await self._advance(run_id, active)
+        except StoreUnavailable:
+            await self._world.clock.sleep(1.0)
+        except Exception as error:  # noqa: BLE001 - one run's trouble must not stop another's
+            await self._strike(run_id, error)
+        finally:
+            for task in active.tasks.values():
+                task.cancel()
+            del self._active[run_id]
+            self.wake()
+
+    async def _advance(self, run_id: str, active: _Active) -> None:
+        _, run = await self.load(run_id)
+        results: list[Event] = []
+        while True:
+            if active.heard:
+                active.heard = False
+                _, run = await self.load(run_id)
+            now = self._world.clock.now()
+            turn = take_turn(run, results, now, set(active.tasks), self._hold)
+            launches = [] if self._stopping else turn.launches
+            idle = not launches and not active.tasks
+            saved = await self._save(run, turn, idle=idle)
+            if saved is None:
+                active.heard = True
+                results = []
+                continue
+            if len(saved) > len(turn.events):
+                active.heard = True  # somebody wrote between our two looks
+            run = fold_all(run, saved)
+            if idle and not active.heard:
+                return
+            for command in launches:
+                perform = self._performer.perform(run, command)
+                active.tasks[command.step] = asyncio.create_task(perform)
+            results = await self._collect(active)
+
+    def _hold(self, run: RunState, command: Command) -> bool:
+        return self._performer.changes_world(run, command) and bool(self._hooks.paused())
+
+    async def _save(self, run: RunState, turn: Turn, *, idle: bool) -> list[Event] | None:
+        """Write the turn; None when only the row was to be written and the journal has grown."""
+        now = self._world.clock.now()
+        update: RunUpdate | None = None
+        if idle:
+            update = turn.update(now, stopping=self._stopping, pause_look=_PAUSE_LOOK)
+        if not turn.events:
+            if update is None:
+                return []
+            return [] if await self._store.set_run(run.id, run.seq, update) else None
+        writing = self._store.append(
+            run.id,
+            run.seq,
+            turn.events,
+            update,
+            story.tell(turn.run, turn.events),
+            story.audit(turn.run, turn.events),
+            story.patch(turn.run, turn.events),
+        )
+        saved = await asyncio.shield(asyncio.ensure_future(writing))
+        self._hooks.saved(turn.run, turn.events)
+        return saved
+
+    async def _collect(self, active: _Active) -> list[Event]:
+        """Wait until a call has ended or somebody spoke; the events of the calls that ended."""
+        waker = asyncio.ensure_future(active.wake.wait())
+        try:
+            if not active.heard and active.tasks:
+                await asyncio.wait(
+                    {*active.tasks.values(), waker}, return_when=asyncio.FIRST_COMPLETED
+                )
+        finally:
+            waker.cancel()
+            await asyncio.gather(waker, return_exceptions=True)
+        active.wake.clear()
+        events: list[Event] = []
+        for step, task in list(active.tasks.items()):
+            if task.done():
+                del active.tasks[step]
+                events += task.result()
+        return events
+
+    # ----------------------------------------------------------------- poison
+
+    async def _strike(self, run_id: str, error: Exception) -> None:
+        """Count an unexpected failure; at the third the run is set aside with its reason."""
+        log.error(
+            "a run failed unexpectedly",
+            exc_info=error,
+            extra={"event": "run_poison", "run": run_id},
+        )
+        text = str(error) if isinstance(error, PlaybookError | NotFound) else type(error).__name__
+        now = self._world.clock.now()
+        try:
+            count = await self._store.strike("run", run_id, text, now)
+            if count < STRIKES:
+                await self._store.defer_run(run_id, now + count * SECOND)
+                return
+            reason = f"set aside after {count} unexpected failures: {text}"
+            ended = Event("run_finished", now, {"outcome": "needs-attention", "reason": reason})
+            update = RunUpdate(
+                status="needs-attention", due=None, outcome="needs-attention", reason=reason
+            )
+            await self._store.append(run_id, 0, [ended], update)
+        except StoreUnavailable:
+            log.warning("the store took no strike", extra={"event": "strike_lost"})
+        except NotFound:
+            log.warning("the run is not there", extra={"event": "run_lost", "run": run_id})

@@ -1,0 +1,407 @@
+"""What should happen next in a run: a pure function from its state and the time to commands.
+
+`decide` never reads a clock, a random number, the store or the environment. A driver carries the
+commands out and appends the events that come of them; the same machine can stand behind any
+durable executor. Rules it keeps:
+
+- nothing is applied without a recorded plan, and without a yes where one is needed;
+- `resumed` is set on every apply that an earlier process may have begun;
+- after a failure no new step starts, what was begun is brought to its end, `finally` runs, and
+  the run ends with a reason a person can read;
+- a step that may or may not have happened stops the run and waits for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from responder.clock import SECOND
+from responder.engine.state import RunState, StepState, StepStatus, begin, fold, fold_all
+from responder.model import Role
+from responder.playbook.definition import Approve, Step
+from responder.store.interface import Event
+
+__all__ = ["Command", "Decision", "Kind", "begin", "decide", "fold", "fold_all"]
+
+DEFAULT_APPROVE = Approve(by=Role.APPROVER, within=1800 * SECOND, otherwise="stop", quorum=1)
+MAX_REPLANS = 5
+MAX_RESOLVE_TRIES = 20
+
+
+class Kind(StrEnum):
+    """What a driver is asked to do."""
+
+    RECORD = "record"  # append the event that comes with the command; nothing else
+    RESOLVE = "resolve"  # ask what the target is now
+    PLAN = "plan"  # evaluate the step's expressions, plan it, pass the guard
+    APPLY = "apply"
+    POLL = "poll"
+    VERIFY = "verify"
+    UNDO = "undo"
+    UNDO_POLL = "undo_poll"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One thing to do now. `step` is a step or a for_each instance."""
+
+    kind: Kind
+    step: str = ""
+    attempt: int = 1
+    resumed: bool = False
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The commands of the moment, and what the run waits for when there are none."""
+
+    commands: tuple[Command, ...] = ()
+    due: int | None = None
+    status: str = "running"
+    waiting_for: str = ""
+
+
+def decide(run: RunState, now: int) -> Decision:
+    """The next commands of a run. Asking twice without new events gives the same answer."""
+    undos = list(_undos(run, now))
+    if run.outcome:
+        expiries = list(_expiries(run, now))
+        return Decision(commands=(*undos, *expiries), due=_next_due(run, now), status=run.outcome)
+    if run.target.get("pod") and not run.resolved and not run.broken and not run.cancelled:
+        return _resolve(run, now)
+    commands = [*undos, *_expiries(run, now), *_main(run, now)]
+    if not commands and _all_ended(run, run.playbook.steps):
+        commands = list(_finally(run, now))
+        if not commands and _all_ended(run, (s.id for s in run.playbook.finally_)):
+            commands = [_finish(run, now)]
+    return Decision(
+        commands=tuple(commands),
+        due=_next_due(run, now),
+        status=_status(run),
+        waiting_for=_waiting_for(run),
+    )
+
+
+# --------------------------------------------------------------------------- target
+
+
+def _resolve(run: RunState, now: int) -> Decision:
+    if run.resolve_tries >= MAX_RESOLVE_TRIES:
+        reason = "nobody could say what the target is now; see the last errors in the timeline"
+        return Decision(commands=(_record("run_broken", now, reason=reason),))
+    if run.resolve_at > now:
+        return Decision(due=run.resolve_at, waiting_for="the cluster, to check the target")
+    return Decision(commands=(Command(kind=Kind.RESOLVE),))
+
+
+# --------------------------------------------------------------------------- steps
+
+
+def _main(run: RunState, now: int) -> Iterator[Command]:
+    halted = _halted(run)
+    if _wants_rollback(run):
+        yield _record("rollback_started", now)
+        return
+    for step in run.playbook.steps.values():
+        yield from _step(run, step, now, halted)
+
+
+def _finally(run: RunState, now: int) -> Iterator[Command]:
+    """The closing steps, one after the other, whatever happened before."""
+    for step in run.playbook.finally_:
+        yield from _step(run, step, now, "")
+        if not _effective(run, step.id).ended:
+            return
+
+
+def _step(run: RunState, step: Step, now: int, halted: str) -> Iterator[Command]:
+    state = run.step(step.id)
+    if state.status is StepStatus.EXPANDED:
+        for instance in run.instances(step.id):
+            yield from _advance(run, step, instance, now, halted)
+        if all(instance.status.ended for instance in run.instances(step.id)):
+            yield _collect(run, step.id, now)
+        return
+    yield from _advance(run, step, state, now, halted)
+
+
+def _advance(  # noqa: PLR0911 - one line for each status is the clearest form
+    run: RunState, step: Step, state: StepState, now: int, halted: str
+) -> Iterable[Command]:
+    """What one step needs now, by its status."""
+    if state.status.ended or state.status is StepStatus.UNCERTAIN:
+        return ()
+    if halted and state.status in _NOT_BEGUN:
+        return (_record("step_skipped", now, step=state.id, reason=halted, halts=True),)
+    if run.cancelled and state.status is StepStatus.WAITING_EXTERNAL:
+        text = f"cancelled by {run.cancelled}; {state.waiting_for or 'what it began'} goes on there"
+        return (_record("step_failed", now, step=state.id, error=text),)
+    if _timed_out(step, state, now):
+        text = f"timed out after {step.timeout:g} s"
+        return (_record("step_failed", now, step=state.id, error=text),)
+    match state.status:
+        case StepStatus.PENDING:
+            return _begin(run, step, state, now)
+        case StepStatus.ASK:
+            return (_ask(run, step, state, now),)
+        case StepStatus.WAITING_APPROVAL:
+            return _await(state, now)
+        case StepStatus.PLANNED | StepStatus.APPROVED:
+            return (_apply(state, resumed=False, attempt=state.attempt + 1),)
+        case StepStatus.APPLYING:
+            return (_apply(state, resumed=True, attempt=state.attempt),)
+        case StepStatus.WAITING_EXTERNAL:
+            return _poll(state, now)
+        case StepStatus.APPLIED:
+            return (Command(kind=Kind.VERIFY, step=state.id, attempt=state.attempt),)
+        case StepStatus.RETRYING:
+            return _retry(run, step, state, now)
+        case _:
+            return ()
+
+
+_NOT_BEGUN = {
+    StepStatus.PENDING,
+    StepStatus.PLANNED,
+    StepStatus.ASK,
+    StepStatus.WAITING_APPROVAL,
+    StepStatus.APPROVED,
+}
+
+
+def _begin(run: RunState, step: Step, state: StepState, now: int) -> Iterable[Command]:
+    if state.replans > MAX_REPLANS:
+        text = f"the world changed under {state.replans} plans in a row; last: {state.error}"
+        return (_record("step_failed", now, step=state.id, error=text),)
+    for need in step.needs:
+        effective = _effective(run, need)
+        if not effective.ended:
+            return ()
+        if effective is StepStatus.FAILED and run.definition(need).on_error != "continue":
+            text = f'needs "{need}", which failed'
+            return (_record("step_skipped", now, step=state.id, reason=text, halts=True),)
+    return (Command(kind=Kind.PLAN, step=state.id),)
+
+
+def _ask(run: RunState, step: Step, state: StepState, now: int) -> Command:
+    rule = step.approve or DEFAULT_APPROVE
+    return _record(
+        "approval_asked",
+        now,
+        step=state.id,
+        until=now + rule.within,
+        otherwise=rule.otherwise,
+        by=rule.by.value,
+        quorum=rule.quorum,
+        plan=state.plan_hash,
+        why=state.asks,
+        waiting_for=f"a yes from role {rule.by.value}",
+    )
+
+
+def _await(state: StepState, now: int) -> Iterable[Command]:
+    if now < state.until:
+        return ()
+    return (_record("approval_expired", now, step=state.id, reason="nobody decided in time"),)
+
+
+def _apply(state: StepState, *, resumed: bool, attempt: int) -> Command:
+    return Command(kind=Kind.APPLY, step=state.id, attempt=max(attempt, 1), resumed=resumed)
+
+
+def _poll(state: StepState, now: int) -> Iterable[Command]:
+    if state.check_at > now:
+        return ()
+    return (Command(kind=Kind.POLL, step=state.id, attempt=state.attempt),)
+
+
+def _retry(run: RunState, step: Step, state: StepState, now: int) -> Iterable[Command]:
+    if run.cancelled:
+        text = f"cancelled by {run.cancelled} while retrying: {state.error}"
+        return (_record("step_failed", now, step=state.id, error=text),)
+    if state.retry_at > now:
+        return ()
+    match state.resume:
+        case "poll":
+            return (Command(kind=Kind.POLL, step=state.id, attempt=state.attempt),)
+        case "verify":
+            return (Command(kind=Kind.VERIFY, step=state.id, attempt=state.attempt),)
+        case "apply":
+            return (_apply(state, resumed=True, attempt=state.attempt + 1),)
+        case _:
+            return (Command(kind=Kind.PLAN, step=state.id, attempt=state.attempt),)
+
+
+def _timed_out(step: Step, state: StepState, now: int) -> bool:
+    """Only work is timed: waiting for a person is not, and a call in flight has its deadline."""
+    waiting = state.status in {StepStatus.WAITING_EXTERNAL, StepStatus.RETRYING}
+    if not step.timeout or not state.started or not waiting:
+        return False
+    return now >= state.started + int(step.timeout * SECOND)
+
+
+def _collect(run: RunState, step_id: str, now: int) -> Command:
+    """Join the instances of a for_each into the parent's end."""
+    instances = run.instances(step_id)
+    failed = [i for i in instances if i.status is StepStatus.FAILED]
+    if failed:
+        text = f"{len(failed)} of {len(instances)} failed; first: {failed[0].error}"
+        return _record("step_failed", now, step=step_id, error=text)
+    levels = [i.verdict["level"] for i in instances if i.verdict]
+    weakest = next((x for x in ("residual", "applied", "enforced") if x in levels), "proven")
+    verdict = {"level": weakest if levels else "applied", "residual": [], "checks": {}}
+    return _record("step_done", now, step=step_id, verdict=verdict)
+
+
+# --------------------------------------------------------------------------- undo, expiry
+
+
+def _undos(run: RunState, now: int) -> Iterator[Command]:
+    """Steps whose undo was asked for, latest first, one at a time."""
+    if run.rolling_back and not run.outcome:
+        yield from _rollback(run, now)
+        return
+    for state in _latest_first(run):
+        if state.undo in _UNDOING:
+            yield from _undo(state, now)
+            return
+
+
+def _rollback(run: RunState, now: int) -> Iterator[Command]:
+    for state in _latest_first(run):
+        if state.undo in _UNDOING or (state.applied and not state.undo):
+            yield from _undo(state, now)
+            return
+
+
+_UNDOING = {"asked", "running", "retry", "pending"}
+
+
+def _undo(state: StepState, now: int) -> Iterator[Command]:
+    if state.undo in {"pending", "retry"} and state.undo_at > now:
+        return
+    kind = Kind.UNDO_POLL if state.undo == "pending" else Kind.UNDO
+    yield Command(kind=kind, step=state.id, resumed=state.undo in {"running", "retry"})
+
+
+def _latest_first(run: RunState) -> list[StepState]:
+    return sorted(run.steps.values(), key=lambda step: step.started, reverse=True)
+
+
+def _wants_rollback(run: RunState) -> bool:
+    if run.rolling_back or not _quiet(run):
+        return False
+    return any(
+        state.status is StepStatus.FAILED and run.definition(state.id).on_error == "undo"
+        for state in run.steps.values()
+    )
+
+
+def _quiet(run: RunState) -> bool:
+    """Nothing is under way outside."""
+    busy = {StepStatus.APPLYING, StepStatus.WAITING_EXTERNAL, StepStatus.APPLIED}
+    return not any(state.status in busy for state in run.steps.values())
+
+
+def _expiries(run: RunState, now: int) -> Iterator[Command]:
+    for state in run.steps.values():
+        if state.expires and not state.expired and state.expires <= now and state.applied:
+            yield _record("containment_expired", now, step=state.id)
+
+
+# --------------------------------------------------------------------------- the whole run
+
+
+def _effective(run: RunState, step_id: str) -> StepStatus:
+    return run.step(step_id).status
+
+
+def _halted(run: RunState) -> str:
+    """Why no new step may start, or the empty text."""
+    if run.cancelled:
+        return f"cancelled by {run.cancelled}"
+    if run.broken:
+        return run.broken
+    for state in run.steps.values():
+        definition = run.definition(state.id)
+        failed = state.status is StepStatus.FAILED and definition.on_error != "continue"
+        if failed and definition.id in run.playbook.steps and "[" not in state.id:
+            return f'step "{state.id}" failed'
+    return ""
+
+
+def _all_ended(run: RunState, ids: Iterable[str]) -> bool:
+    pending_undo = run.rolling_back and any(
+        s.applied and s.undo not in {"done", "failed"} for s in run.steps.values()
+    )
+    return not pending_undo and all(_effective(run, step_id).ended for step_id in ids)
+
+
+def _finish(run: RunState, now: int) -> Command:
+    outcome, reason = _outcome(run)
+    return _record("run_finished", now, outcome=outcome, reason=reason)
+
+
+def _outcome(run: RunState) -> tuple[str, str]:
+    steps = [run.step(step_id) for step_id in run.playbook.steps]
+    if run.cancelled:
+        return "cancelled", f"cancelled by {run.cancelled}"
+    if run.rolling_back:
+        stuck = [s.id for s in run.steps.values() if s.undo == "failed"]
+        if stuck:
+            return "needs-attention", f"undo failed for {', '.join(stuck)}"
+        return "undone", next(f"{s.id}: {s.error}" for s in steps if s.error)
+    if run.broken:
+        return "failed", run.broken
+    failed = [s for s in steps if s.status is StepStatus.FAILED]
+    fatal = [s for s in failed if run.definition(s.id).on_error != "continue"]
+    if fatal:
+        return "failed", f"{fatal[0].id}: {fatal[0].error}"
+    skipped = [s for s in steps if s.status is StepStatus.SKIPPED and s.halts]
+    if skipped:
+        return "failed", f"{skipped[0].id}: {skipped[0].reason}"
+    notes = [f"{s.id} failed and was allowed to: {s.error}" for s in failed]
+    return "succeeded", "; ".join(notes)
+
+
+def _status(run: RunState) -> str:
+    states = [state.status for state in run.steps.values()]
+    if StepStatus.WAITING_APPROVAL in states or StepStatus.UNCERTAIN in states:
+        return "waiting-approval"
+    if StepStatus.WAITING_EXTERNAL in states:
+        return "waiting-external"
+    return "running"
+
+
+def _waiting_for(run: RunState) -> str:
+    waits = [f"{s.id}: {s.waiting_for}" for s in run.steps.values() if s.waiting_for]
+    return "; ".join(waits)
+
+
+def _next_due(run: RunState, now: int) -> int | None:
+    """The earliest moment at which time alone changes the answer."""
+    times = [t for state in run.steps.values() for t in _times(run, state) if t > now]
+    return min(times, default=None)
+
+
+def _times(run: RunState, state: StepState) -> Iterator[int]:
+    step = run.definition(state.id)
+    if state.status is StepStatus.WAITING_APPROVAL:
+        yield state.until
+    if state.status is StepStatus.WAITING_EXTERNAL:
+        yield state.check_at
+    if state.status is StepStatus.RETRYING:
+        yield state.retry_at
+    if step.timeout and state.started and not state.status.ended:
+        yield state.started + int(step.timeout * SECOND)
+    if state.undo in {"pending", "retry"}:
+        yield state.undo_at
+    if state.expires and not state.expired and state.applied:
+        yield state.expires
+
+
+def _record(type_: str, at: int, **data: object) -> Command:
+    return Command(kind=Kind.RECORD, step=str(data.get("step", "")), event=Event(type_, at, data))

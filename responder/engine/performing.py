@@ -1,0 +1,457 @@
+"""Carry out one command of the machine and say what came of it, as journal events.
+
+Every failure becomes an event; nothing but cancellation is raised. The classes of
+`responder.errors` decide which: try again, never, plan again, or it may have happened. A bug in
+an action is told apart from the world's faults and never repeats a change blindly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from responder.clock import SECOND, World
+from responder.engine import brakes, failing
+from responder.engine.lanes import KeyedLocks, Lane
+from responder.engine.machine import Command, Kind
+from responder.engine.state import RunState, StepState, StepStatus
+from responder.errors import NotFound, ResponderError, StepFailed, StepRetry
+from responder.model import Effect, Mode, Plan, Target
+from responder.playbook.definition import Step
+from responder.playbook.expressions import MISSING
+from responder.playbook.matching import environment
+from responder.playbook.templates import TemplateError
+from responder.ports import Action, Call, Done, Pending, Resolver, redact
+from responder.store.interface import Event
+
+__all__ = ["Lanes", "Performer"]
+
+log = logging.getLogger(__name__)
+UNDO = "undo"  # the built-in action that reverses an earlier step
+_UNDO_LOOK = 0.2  # seconds between looks at an undo that the same run carries out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """How many calls may be under way at once, by kind."""
+
+    containment: Lane
+    normal: Lane
+
+
+class Performer:
+    """Joins the machine's commands with the actions that carry them out."""
+
+    def __init__(
+        self,
+        *,
+        actions: Mapping[str, Action],
+        resolvers: Mapping[str, Resolver],
+        guard: brakes.Guard,
+        world: World,
+        lanes: Lanes,
+        window_pods: Callable[[], int],
+    ) -> None:
+        self._actions = actions
+        self._resolvers = resolvers
+        self._guard = guard
+        self._world = world
+        self._lanes = lanes
+        self._locks = KeyedLocks()
+        self._window_pods = window_pods
+
+    def changes_world(self, run: RunState, command: Command) -> bool:
+        """Whether carrying this out may change something outside: what a pause holds back."""
+        if command.kind is not Kind.APPLY:
+            return False
+        use = run.definition(command.step).use
+        action = self._actions.get(use)
+        return action is not None and action.info.effect is not Effect.READ
+
+    async def perform(self, run: RunState, command: Command) -> list[Event]:
+        """Do it, and return the events to append."""
+        if command.kind is Kind.RESOLVE:
+            return await self._resolve(run)
+        step, state = run.definition(command.step), run.step(command.step)
+        handler = {
+            Kind.PLAN: self._plan,
+            Kind.APPLY: self._apply,
+            Kind.POLL: self._poll,
+            Kind.VERIFY: self._verify,
+            Kind.UNDO: self._undo,
+            Kind.UNDO_POLL: self._undo,
+        }[command.kind]
+        try:
+            return await handler(run, step, state, command)
+        except Exception as error:  # noqa: BLE001 - every failure becomes an event
+            return self._failed(step, state, command, error)
+
+    # ----------------------------------------------------------------- target
+
+    async def _resolve(self, run: RunState) -> list[Event]:
+        target = Target.from_json(run.target)
+        resolver = self._resolvers.get(target.cluster)
+        if resolver is None:
+            return [self._event("target_resolved", target=target.to_json(), checked=False)]
+        try:
+            async with self._lanes.containment.place(self._urgency(run)), asyncio.timeout(30):
+                found = await resolver.resolve(target)
+        except (StepRetry, TimeoutError) as error:
+            after = getattr(error, "after", 2.0)
+            return [self._event("target_unresolved", error=str(error), retry_at=self._later(after))]
+        except (StepFailed, NotFound) as error:
+            return [self._event("run_broken", reason=str(error))]
+        except Exception as error:  # noqa: BLE001 - a bug in a resolver must not stop the others
+            log.exception("resolver failed", extra={"event": "resolver_bug", "run": run.id})
+            text = f"the target could not be checked: {type(error).__name__}"
+            return [self._event("target_unresolved", error=text, retry_at=self._later(5.0))]
+        return [self._event("target_resolved", target=found.to_json(), checked=True)]
+
+    # ----------------------------------------------------------------- plan
+
+    async def _plan(
+        self, run: RunState, step: Step, state: StepState, command: Command
+    ) -> list[Event]:
+        env = self._environment(run, state)
+        if step.for_each is not None and state.id == step.id:
+            return [self._expand(step, env)]
+        if step.condition is not None and not step.condition.truth(env):
+            return [self._event("step_skipped", step=state.id, reason="its `if` is false")]
+        try:
+            params = step.params.render(env)
+        except TemplateError as error:
+            if run.mode is Mode.OBSERVE:
+                text = f"cannot be planned while only observing: {error}"
+                return [self._event("step_skipped", step=state.id, reason=text)]
+            return [self._event("step_failed", step=state.id, error=str(error))]
+        if step.use == UNDO:
+            return self._plan_undo(run, state, params)
+        action = self._action(step)
+        call = self._call(run, step, state, params)
+        async with self._lane(action).place(self._urgency(run)):
+            async with asyncio.timeout(action.info.timeout):
+                plan = await action.plan(call)
+        planned = self._event(
+            "step_planned",
+            step=state.id,
+            plan=plan.to_json(),
+            params=redact(params),
+            stage=action.info.stage,
+            asks="",
+        )
+        if action.info.effect is Effect.READ:
+            return [planned, *await self._read(run, step, state, action, call, plan)]
+        return self._judged(run, step, state, plan, planned)
+
+    def _expand(self, step: Step, env: Mapping[str, Any]) -> Event:
+        assert step.for_each is not None  # noqa: S101 - the caller looked
+        items = step.for_each.evaluate(env)
+        if items is MISSING or not isinstance(items, list):
+            text = f"for_each gave {type(items).__name__}, expected a list"
+            return self._event("step_failed", step=step.id, error=text)
+        if not items:
+            return self._event("step_skipped", step=step.id, reason="for_each has no items")
+        return self._event("step_expanded", step=step.id, items=items)
+
+    def _judged(
+        self, run: RunState, step: Step, state: StepState, plan: Plan, planned: Event
+    ) -> list[Event]:
+        """Mode and guard rails over a plan that would change something."""
+        ruling = brakes.check(plan, self._guard, run.playbook.limits, self._history(run, state.id))
+        reasons = "; ".join(ruling.reasons)
+        if ruling.answer is brakes.Answer.REFUSE:
+            text = f"the guard rails refuse it: {reasons}"
+            return [planned, self._event("step_failed", step=state.id, error=text)]
+        mode = brakes.mode_for(run.mode, plan.blast.namespaces, self._guard)
+        if mode is Mode.OBSERVE:
+            text = "observe: planned, not applied" + (f" ({reasons})" if reasons else "")
+            skipped = self._event("step_skipped", step=state.id, reason=text)
+            return [planned, skipped]
+        asks = self._asks(run, step, plan, mode, ruling)
+        return [replace(planned, data={**planned.data, "asks": asks})]
+
+    def _asks(
+        self, run: RunState, step: Step, plan: Plan, mode: Mode, ruling: brakes.Ruling
+    ) -> str:
+        """Why a person must say yes first; empty when nobody has to."""
+        if not plan.changes:
+            return ""
+        why = list(ruling.reasons)
+        if step.approve is not None:
+            why.insert(0, "the playbook asks at this step")
+        elif mode is Mode.APPROVE:
+            why.insert(0, "the storm brake is on" if run.braked else "mode is approve")
+        return "; ".join(why)
+
+    # ----------------------------------------------------------------- read, apply, poll, verify
+
+    async def _read(  # noqa: PLR0913 - everything about one step
+        self,
+        run: RunState,
+        step: Step,
+        state: StepState,
+        action: Action,
+        call: Call,
+        plan: Plan,
+    ) -> list[Event]:
+        """A step that changes nothing needs no intent on disk: it is done in one go."""
+        started = self._event("apply_started", step=state.id, attempt=state.attempt + 1)
+        command = Command(kind=Kind.APPLY, step=state.id, attempt=state.attempt + 1)
+        try:
+            async with self._lane(action).place(self._urgency(run)):
+                async with asyncio.timeout(self._limit(step, action)):
+                    outcome = await action.apply(call, plan)
+                    if isinstance(outcome, Pending):
+                        return [started, self._pending(state.id, outcome)]
+                    verdict = await action.verify(call, plan, outcome.result)
+        except Exception as error:  # noqa: BLE001 - every failure becomes an event
+            return [started, *self._failed(step, state, command, error)]
+        return [
+            started,
+            self._event("step_applied", step=state.id, result=dict(outcome.result)),
+            self._done_event(state.id, action, verdict.to_json(), {}),
+        ]
+
+    async def _apply(
+        self, run: RunState, step: Step, state: StepState, command: Command
+    ) -> list[Event]:
+        if step.use == UNDO:
+            return self._apply_undo(run, state)
+        action = self._action(step)
+        if command.resumed and not action.info.looks_up and action.info.effect is not Effect.READ:
+            text = "it was begun before a stop and cannot be looked up"
+            return [self._event("step_uncertain", step=state.id, error=text)]
+        plan = self._recorded(state)
+        call = self._call(run, step, state, state.params, command)
+        keys = tuple(f"{change.ref.system}/{change.ref.label}" for change in plan.changes)
+        async with self._locks.hold(keys), self._lane(action).place(self._urgency(run)):
+            async with asyncio.timeout(self._limit(step, action)):
+                outcome = await action.apply(call, plan)
+        return [self._outcome(state.id, outcome)]
+
+    async def _poll(
+        self, run: RunState, step: Step, state: StepState, command: Command
+    ) -> list[Event]:
+        if step.use == UNDO:
+            return self._poll_undo(run, state)
+        action = self._action(step)
+        call = self._call(run, step, state, state.params, command)
+        async with self._lanes.normal.place(self._urgency(run)):
+            async with asyncio.timeout(action.info.timeout):
+                outcome = await action.poll(call, state.state)
+        return [self._outcome(state.id, outcome)]
+
+    async def _verify(
+        self, run: RunState, step: Step, state: StepState, command: Command
+    ) -> list[Event]:
+        if step.use == UNDO:
+            verdict = {"level": "applied", "residual": [], "checks": {}}
+            return [self._event("step_done", step=state.id, verdict=verdict)]
+        action = self._action(step)
+        plan = self._recorded(state)
+        call = self._call(run, step, state, state.params, command)
+        async with self._lane(action).place(self._urgency(run)):
+            async with asyncio.timeout(self._limit(step, action)):
+                found = await action.verify(call, plan, state.result)
+        return [self._done_event(state.id, action, found.to_json(), state.params)]
+
+    async def _undo(
+        self, run: RunState, step: Step, state: StepState, command: Command
+    ) -> list[Event]:
+        action = self._action(step)
+        if not action.info.undoable:
+            text = f"{action.info.name} cannot be undone"
+            return [self._event("undo_failed", step=state.id, error=text)]
+        call = self._call(run, step, state, state.params, command)
+        plan = self._recorded(state)
+        async with self._lane(action).place(self._urgency(run)):
+            async with asyncio.timeout(action.info.timeout):
+                if command.kind is Kind.UNDO_POLL:
+                    outcome = await action.poll(call, state.undo_state)
+                else:
+                    outcome = await action.undo(call, plan, state.result)
+        if isinstance(outcome, Done):
+            return [self._event("undo_done", step=state.id)]
+        check_at = self._later(outcome.after)
+        return [
+            self._event("undo_pending", step=state.id, state=dict(outcome.state), check_at=check_at)
+        ]
+
+    # ----------------------------------------------------------------- the built-in `undo`
+
+    def _plan_undo(self, run: RunState, state: StepState, params: Mapping[str, Any]) -> list[Event]:
+        other = run.steps.get(str(params.get("step", "")))
+        if other is None or not other.applied:
+            return [self._event("step_skipped", step=state.id, reason="there is nothing to undo")]
+        plan = Plan(action=UNDO, summary=f"undo step {other.id}", params=params)
+        return [
+            self._event(
+                "step_planned", step=state.id, plan=plan.to_json(), params=dict(params), asks=""
+            )
+        ]
+
+    def _apply_undo(self, run: RunState, state: StepState) -> list[Event]:
+        other = str(state.params["step"])
+        events = []
+        if run.step(other).undo not in {"asked", "running", "pending", "done"}:
+            events.append(self._event("undo_asked", step=other, person="playbook"))
+        waiting = Pending(
+            state={"undo": other}, after=_UNDO_LOOK, waiting_for=f"the undo of {other}"
+        )
+        return [*events, self._pending(state.id, waiting)]
+
+    def _poll_undo(self, run: RunState, state: StepState) -> list[Event]:
+        other = run.step(str(state.state["undo"]))
+        if other.undo == "done":
+            return [self._event("step_applied", step=state.id, result={})]
+        if other.undo == "failed":
+            return [self._event("step_failed", step=state.id, error=other.undo_error)]
+        waiting = Pending(
+            state=state.state, after=_UNDO_LOOK, waiting_for=f"the undo of {other.id}"
+        )
+        return [self._pending(state.id, waiting)]
+
+    # ----------------------------------------------------------------- parts
+
+    def _outcome(self, step_id: str, outcome: Done | Pending) -> Event:
+        if isinstance(outcome, Done):
+            return self._event("step_applied", step=step_id, result=dict(outcome.result))
+        return self._pending(step_id, outcome)
+
+    def _pending(self, step_id: str, outcome: Pending) -> Event:
+        return self._event(
+            "step_pending",
+            step=step_id,
+            state=dict(outcome.state),
+            check_at=self._later(outcome.after),
+            waiting_for=outcome.waiting_for,
+            correlation=outcome.correlation,
+        )
+
+    def _done_event(
+        self,
+        step_id: str,
+        action: Action,
+        verdict: Mapping[str, Any],
+        params: Mapping[str, Any],
+    ) -> Event:
+        data: dict[str, Any] = {"step": step_id, "verdict": verdict}
+        seconds = params.get("expires")
+        if action.info.undoable and isinstance(seconds, int | float) and seconds > 0:
+            data["expires"] = self._later(seconds)
+        return Event("step_done", self._world.clock.now(), data)
+
+    def _failed(
+        self, step: Step, state: StepState, command: Command, error: Exception
+    ) -> list[Event]:
+        if not isinstance(error, ResponderError | TimeoutError):
+            log.error(
+                "action failed unexpectedly",
+                exc_info=error,
+                extra={"event": "action_bug", "step": state.id},
+            )
+        looks_up = step.use == UNDO or (
+            step.use in self._actions and self._actions[step.use].info.looks_up
+        )
+        return failing.events_for(
+            error,
+            step=step,
+            state=state,
+            command=command,
+            looks_up=looks_up,
+            now=self._world.clock.now(),
+            jitter=self._world.rng.random(),
+        )
+
+    def _history(self, run: RunState, step_id: str) -> brakes.History:
+        applied = [s for s in run.steps.values() if s.applied and s.id != step_id and s.plan]
+        pods = {w for s in applied for w in _pods(s)}
+        return brakes.History(
+            run_pods=len(pods),
+            run_nodes=sum(s.plan["blast"]["nodes"] for s in applied if s.plan),
+            window_pods=self._window_pods(),
+        )
+
+    def _environment(self, run: RunState, state: StepState) -> dict[str, Any]:
+        return environment(
+            alert=run.alert,
+            target=run.target,
+            incident={"number": run.incident},
+            inputs=run.inputs,
+            steps={s.id: s.to_env() for s in run.steps.values() if "[" not in s.id},
+            run={"id": run.id, "outcome": run.outcome or _so_far(run), "mode": run.mode.value},
+            vars=run.playbook.vars,
+            item=state.item,
+        )
+
+    def _call(
+        self,
+        run: RunState,
+        step: Step,
+        state: StepState,
+        params: Mapping[str, Any],
+        command: Command | None = None,
+    ) -> Call:
+        return Call(
+            action=step.use,
+            key=f"{run.id}/{state.id}",
+            incident=run.incident,
+            run=run.id,
+            step=state.id,
+            params=params,
+            target=Target.from_json(run.target),
+            attempt=command.attempt if command else max(state.attempt, 1),
+            resumed=bool(command and command.resumed),
+            started=state.started,
+        )
+
+    def _action(self, step: Step) -> Action:
+        action = self._actions.get(step.use)
+        if action is None:
+            raise StepFailed(
+                f"action {step.use} is not set up on this server; configure its integration"
+            )
+        return action
+
+    def _recorded(self, state: StepState) -> Plan:
+        if state.plan is None:
+            raise StepFailed(f"step {state.id} has no recorded plan")
+        return Plan.from_json(state.plan)
+
+    def _lane(self, action: Action) -> Lane:
+        return self._lanes.containment if action.info.containment else self._lanes.normal
+
+    def _limit(self, step: Step, action: Action) -> float:
+        return min(step.timeout or action.info.timeout, action.info.timeout)
+
+    def _urgency(self, run: RunState) -> int:
+        return int(run.alert.get("severity", 0))
+
+    def _later(self, seconds: float) -> int:
+        return self._world.clock.now() + int(seconds * SECOND)
+
+    def _event(self, type_: str, **data: Any) -> Event:
+        return Event(type_, self._world.clock.now(), data)
+
+
+def _pods(state: StepState) -> list[str]:
+    changes = state.plan["changes"] if state.plan else []
+    return [
+        f"{c['ref'].get('namespace', '')}/{c['ref']['name']}"
+        for c in changes
+        if c["ref"]["kind"] == "Pod"
+    ]
+
+
+def _so_far(run: RunState) -> str:
+    """What `run.outcome` says in `finally`, before the run has ended."""
+    if run.cancelled:
+        return "cancelled"
+    failed = any(
+        s.status is StepStatus.FAILED and run.definition(s.id).on_error != "continue"
+        for s in run.steps.values()
+    )
+    return "failed" if failed or run.broken else "succeeded"

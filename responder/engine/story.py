@@ -1,0 +1,191 @@
+"""An incident's story, its audit lines and its status, told from journal events. Pure.
+
+Every line names its object and what was verified, never more than that: nothing is called
+contained or repaired here unless a step's verdict and stage say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from responder.clock import iso
+from responder.engine.state import RunState
+from responder.store.interface import AuditEntry, Event, IncidentPatch, TimelineEntry
+from responder.text import cut
+
+__all__ = ["audit", "patch", "tell"]
+
+_LIMIT = 600  # characters of one line
+Data = Mapping[str, Any]
+
+
+def tell(run: RunState, events: Sequence[Event]) -> list[TimelineEntry]:
+    """The lines that these events add to the incident's timeline."""
+    lines = []
+    for event in events:
+        teller = _TELLERS.get(event.type)
+        text = teller(run, event.data) if teller else ""
+        if text:
+            lines.append(_line(run, event, text))
+    return lines
+
+
+def audit(run: RunState, events: Sequence[Event]) -> list[AuditEntry]:
+    """The audit lines: every begun and finished change, with the plan it stood on."""
+    return [
+        AuditEntry(
+            at=event.at,
+            person="responder",
+            door="auto",
+            verb=_AUDITED[event.type],
+            object=f"{run.id}/{event.data['step']}",
+            plan=run.step(event.data["step"]).plan_hash,
+            detail={"action": run.definition(event.data["step"]).use},
+        )
+        for event in events
+        if event.type in _AUDITED and _changes(run, event.data["step"])
+    ]
+
+
+def patch(run: RunState, events: Sequence[Event]) -> IncidentPatch | None:
+    """What the events change on the incident itself, or nothing."""
+    status, target = "", None
+    stages: dict[str, int] = {}
+    for event in events:
+        stage = run.steps[event.data["step"]].stage if "step" in event.data else ""
+        match event.type:
+            case "target_resolved":
+                target = event.data["target"]
+            case "step_done" if stage:
+                stages[stage] = event.at
+                status = _REACHED.get(stage, status)
+            case "apply_started" if stage == "built":
+                status = "remediating"
+            case "undo_done" if stage == "contained":
+                status = "open"
+            case "run_finished":
+                stages["ended"] = event.at
+                status = _final_status(run) or status
+    if not status and target is None and not stages:
+        return None
+    return IncidentPatch(status=status, target=target, stages=stages)
+
+
+_REACHED = {"contained": "contained", "built": "remediating", "rolled-out": "remediating"}
+_ENDS = {"rolled-out", "released", "removed"}
+_AUDITED = {
+    "apply_started": "apply",
+    "step_done": "applied",
+    "undo_started": "undo",
+    "undo_done": "undone",
+}
+
+
+def _final_status(run: RunState) -> str:
+    """Resolved when the fix is out or the pod is gone; a contained incident stays contained."""
+    if run.outcome != "succeeded":
+        return ""
+    done = {step.stage for step in run.steps.values() if step.applied}
+    return "resolved" if done & _ENDS else ""
+
+
+def _changes(run: RunState, step_id: str) -> bool:
+    plan = run.step(step_id).plan
+    return bool(plan and plan["changes"])
+
+
+def _line(run: RunState, event: Event, text: str) -> TimelineEntry:
+    data = {"run": run.id, "event": event.type}
+    if "step" in event.data:
+        state = run.steps[event.data["step"]]
+        data |= {"step": state.id, "plan": state.plan_hash, "stage": state.stage}
+    return TimelineEntry(
+        incident=run.incident,
+        at=event.at,
+        kind=_KINDS.get(event.type, "step"),
+        text=cut(text, _LIMIT),
+        data={key: value for key, value in data.items() if value},
+    )
+
+
+_KINDS = {"run_finished": "run", "approval_asked": "approval", "approval_expired": "approval"}
+
+
+# --------------------------------------------------------------------------- one line each
+
+
+def _summary(run: RunState, data: Data) -> str:
+    plan = run.step(data["step"]).plan
+    return plan["summary"] if plan else data["step"]
+
+
+def _planned(run: RunState, data: Data) -> str:
+    plan = data["plan"]
+    if not plan["changes"]:
+        return ""
+    parts = [f"plan {plan['hash']}: {plan['summary']}"]
+    if plan["residual"]:
+        parts.append(f"will not achieve: {'; '.join(plan['residual'])}")
+    return " - ".join(parts)
+
+
+def _asked(_run: RunState, data: Data) -> str:
+    return (
+        f"{data['step']} waits for a yes from role {data['by']} until {iso(data['until'])}, "
+        f"then: {data['otherwise']} ({data['why']})"
+    )
+
+
+def _done(run: RunState, data: Data) -> str:
+    verdict = data["verdict"]
+    text = f"{_summary(run, data)}: {verdict['level']}"
+    result = run.step(data["step"]).result
+    facts = [f"{key} {value}" for key, value in result.items() if isinstance(value, str | int)]
+    if facts:
+        text += f" ({', '.join(facts[:4])})"
+    if verdict["residual"]:
+        text += f" - stays open: {'; '.join(verdict['residual'])}"
+    return text
+
+
+def _failed(_run: RunState, data: Data) -> str:
+    word = "will be tried again" if data.get("temporary") else "failed"
+    return f"{data['step']} {word}: {data['error']}"
+
+
+def _pending(run: RunState, data: Data) -> str:
+    """Only when what it waits for has changed: polling is not a story."""
+    state = run.step(data["step"])
+    if data.get("waiting_for") and state.told != data["waiting_for"]:
+        return f"{data['step']} waits for {data['waiting_for']}"
+    return ""
+
+
+def _finished(run: RunState, data: Data) -> str:
+    reason = f": {data['reason']}" if data.get("reason") else ""
+    return f"run of {run.playbook.name} {data['outcome']}{reason}"
+
+
+_TELLERS: Mapping[str, Callable[[RunState, Data], str]] = {
+    "target_unresolved": lambda _run, data: f"the target cannot be checked: {data['error']}",
+    "run_broken": lambda _run, data: f"nothing is changed: {data['reason']}",
+    "step_planned": _planned,
+    "approval_asked": _asked,
+    "approval_expired": lambda _run, data: f"{data['step']}: {data['reason']}",
+    "step_pending": _pending,
+    "step_done": _done,
+    "step_failed": _failed,
+    "step_conflict": lambda _run, data: f"{data['step']} is planned again: {data['error']}",
+    "step_skipped": lambda _run, data: f"{data['step']} skipped: {data['reason']}",
+    "step_uncertain": lambda _run, data: (
+        f"{data['step']} may or may not have happened and waits for a person: {data['error']}"
+    ),
+    "containment_expired": lambda _run, data: (
+        f"the containment of {data['step']} has expired; it stays until a person decides"
+    ),
+    "rollback_started": lambda _run, _data: "taking back what was applied",
+    "undo_done": lambda run, data: f"undone: {_summary(run, data)}",
+    "undo_failed": lambda _run, data: f"undo of {data['step']} failed: {data['error']}",
+    "run_finished": _finished,
+}

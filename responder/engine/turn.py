@@ -1,0 +1,116 @@
+"""One turn of a run: fold what came in, record what follows, and say what to launch.
+
+Pure, like the machine: the driver saves `events` first and only then carries `launches` out, so
+an intent is always on disk before its effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from responder.engine.machine import Command, Decision, Kind, decide, fold, fold_all
+from responder.engine.state import RunState, StepState, StepStatus
+from responder.store.interface import Event, RunUpdate
+
+__all__ = ["Turn", "correlations", "take_turn"]
+
+_STARTS = {Kind.APPLY: "apply_started", Kind.UNDO: "undo_started"}
+_MOST_ROUNDS = 1000  # a machine that records for ever is a bug; better loud than busy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one look at a run gave."""
+
+    run: RunState  # the state after `events`
+    events: list[Event] = field(default_factory=list)  # to save, in this order
+    launches: list[Command] = field(default_factory=list)  # to carry out once they are saved
+    decision: Decision = field(default_factory=Decision)
+    held: bool = False  # at least one command waits for the end of a pause
+
+    def update(self, now: int, *, stopping: bool, pause_look: int) -> RunUpdate:
+        """The row beside the journal, for a run with nothing left to do at this moment."""
+        due, status = self.decision.due, self.decision.status
+        if self.held:
+            due = min(now + pause_look, due or now + pause_look)
+            status = status if self.run.outcome else "paused"
+        if stopping:
+            due = now
+        return RunUpdate(
+            status=status,
+            due=due,
+            waiting_for=self.decision.waiting_for,
+            outcome=self.run.outcome,
+            reason=self.run.reason,
+            correlations=correlations(self.run),
+        )
+
+
+def take_turn(
+    run: RunState,
+    results: Sequence[Event],
+    now: int,
+    busy: Collection[str],
+    hold: Callable[[RunState, Command], bool],
+) -> Turn:
+    """Fold the results, record until nothing more follows, and collect what to launch.
+
+    `busy` are the steps with a call in flight: nothing is recorded or launched for them.
+    """
+    events, state = list(results), fold_all(run, results)
+    for _ in range(_MOST_ROUNDS):
+        decision = decide(state, now)
+        records = [c.event for c in decision.commands if c.event and c.step not in busy]
+        if not records:
+            return _launch(state, events, decision, now, busy, hold)
+        events += records
+        state = fold_all(state, records)
+    raise RuntimeError(f"run {run.id} records without end")
+
+
+def _launch(  # noqa: PLR0913 - the parts of one turn
+    state: RunState,
+    events: list[Event],
+    decision: Decision,
+    now: int,
+    busy: Collection[str],
+    hold: Callable[[RunState, Command], bool],
+) -> Turn:
+    launches: list[Command] = []
+    held = False
+    for command in decision.commands:
+        if command.kind is Kind.RECORD or command.step in busy:
+            continue
+        if hold(state, command):
+            held = True
+            continue
+        if command.kind in _STARTS and not command.resumed:
+            started = _started(state, command, now)
+            events.append(started)
+            state = fold(state, started)
+        launches.append(command)
+    return Turn(run=state, events=events, launches=launches, decision=decision, held=held)
+
+
+def _started(run: RunState, command: Command, now: int) -> Event:
+    state = run.step(command.step)
+    data = {"step": command.step, "attempt": command.attempt}
+    if command.kind is Kind.APPLY:
+        data |= usage(state)
+    return Event(_STARTS[command.kind], now, data)
+
+
+def usage(state: StepState) -> dict[str, int]:
+    """What an apply counts against the ceilings of the window."""
+    blast = state.plan["blast"] if state.plan else {}
+    return {"pods": blast.get("pods", 0), "nodes": blast.get("nodes", 0)}
+
+
+def correlations(run: RunState) -> tuple[str, ...]:
+    """What a webhook would have to name to make this run look again."""
+    return tuple(
+        s.correlation
+        for s in run.steps.values()
+        if s.correlation and s.status is StepStatus.WAITING_EXTERNAL
+    )

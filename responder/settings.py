@@ -1,0 +1,291 @@
+"""The configuration: strict, from one TOML file, the environment and flags.
+
+An unknown key is an error that names the file, the line and the nearest right key. A secret is
+written as `{env = "NAME"}` or `{file = "path"}` and never shows its value. The section of an
+integration stays raw here; the integration checks it itself when it is set up.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from responder.errors import ConfigError
+from responder.model import Mode, Secret
+from responder.text import suggestion
+
+__all__ = ["Guards", "Hook", "Image", "Limits", "Server", "Settings", "load", "resolve_secrets"]
+
+PREFIX = "RESPONDER_"
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values are not coerced from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Tls(Section):
+    """Certificate and key of the server itself."""
+
+    cert: str
+    key: str
+
+
+class Server(Section):
+    """Where the HTTP door listens."""
+
+    listen: str = "127.0.0.1:8080"
+    public_url: str = ""
+    tls: Tls | None = None
+    drain: str = "20s"  # how long SIGTERM waits for calls in flight
+    max_connections: int = Field(default=2000, ge=10)
+
+
+class StoreSection(Section):
+    """Where everything durable lives."""
+
+    url: str = "sqlite:///var/lib/responder/responder.db"
+    dedup_window: str = "5m"
+
+    @property
+    def path(self) -> Path:
+        """The file behind `sqlite://`; three slashes are relative, four absolute."""
+        if not self.url.startswith("sqlite:///"):
+            raise ConfigError(
+                f'store.url: expected "sqlite:///path", got "{self.url}"; only SQLite is built in'
+            )
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+class Playbooks(Section):
+    """Where playbooks come from."""
+
+    folders: list[str] = Field(default_factory=list)
+    shipped: list[str] = Field(default_factory=list)  # names of shipped playbooks to load
+
+
+class Hook(Section):
+    """One door for one sender."""
+
+    source: str
+    cluster: str = ""
+    auth: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    mapping: dict[str, str] = Field(default_factory=dict)  # generic source: field -> expression
+
+
+class Image(Section):
+    """One line of the image map: which pipeline may rebuild which images."""
+
+    match: str
+    forge: str
+    repo: str
+    workflow: str
+    ref: str = "main"
+    inputs: dict[str, str] = Field(default_factory=dict)
+
+
+class Guards(Section):
+    """Ceilings and protected things; see the guard rails in the README."""
+
+    mode: Mode = Mode.OBSERVE  # the most that any playbook may do; raise it on purpose
+    namespace_modes: dict[str, Mode] = Field(default_factory=dict)
+    protected_namespaces: list[str] = Field(default_factory=list)  # added to the built-in list
+    unprotected_namespaces: list[str] = Field(default_factory=list)
+    protected_labels: dict[str, str] = Field(default_factory=dict)
+    protected_workloads: list[str] = Field(default_factory=list)
+    pods_per_run: int = Field(default=10, ge=1)
+    pods_per_window: int = Field(default=50, ge=1)
+    nodes_per_run: int = Field(default=1, ge=0)
+    ready_share: float = Field(default=0.5, gt=0, le=1)
+    window: str = "1h"
+    storm: int = Field(default=50, ge=1)  # enforcing runs per window before the rest must ask
+
+
+class Log(Section):
+    """How the process logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    server: Server = Server()
+    store: StoreSection = StoreSection()
+    playbooks: Playbooks = Playbooks()
+    clusters: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    hooks: dict[str, Hook] = Field(default_factory=dict)
+    images: list[Image] = Field(default_factory=list)
+    forges: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    registries: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    guards: Guards = Guards()
+    log: Log = Log()
+    origins: dict[str, str] = Field(default_factory=dict, exclude=True)
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    secrets: bool = True,
+) -> Settings:
+    """Read the file, then the environment, then flags; later ones win.
+
+    Raises `ConfigError` for a file that cannot be read, a key that is not known, a value of the
+    wrong type, or (with `secrets`) a secret that is not there.
+    """
+    environ = os.environ if environ is None else environ
+    text, data = _read(path)
+    origins = {key: str(path) for key in _flatten(data)}
+    for key, value in _from_environ(environ).items():
+        _put(data, key, value)
+        origins[key] = f"{PREFIX}{key.upper().replace('.', '__')}"
+    for key, value in (flags or {}).items():
+        _put(data, key, value)
+        origins[key] = "flag"
+    if secrets:
+        data = resolve_secrets(data, environ)
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path, text)) from None
+    return settings.model_copy(update={"origins": origins})
+
+
+def seconds(text: str, key: str) -> float:
+    """A duration such as `30s`, `5m`, `1h`. Raises `ConfigError` naming the key."""
+    found = _DURATION.match(text)
+    if not found:
+        raise ConfigError(f'{key}: expected a duration such as "30s" or "5m", got "{text}"')
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def resolve_secrets(value: Any, environ: Mapping[str, str], key: str = "") -> Any:
+    """The same data with `{env = …}` and `{file = …}` replaced by `Secret` values."""
+    if isinstance(value, list):
+        return [resolve_secrets(v, environ, f"{key}[{n}]") for n, v in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"env"} and isinstance(value["env"], str):
+        found = environ.get(value["env"])
+        if not found:
+            raise ConfigError(f"{key}: the environment variable {value['env']} is not set")
+        return Secret(found)
+    if set(value) == {"file"} and isinstance(value["file"], str):
+        return Secret(_secret_file(value["file"], key))
+    return {k: resolve_secrets(v, environ, f"{key}.{k}".strip(".")) for k, v in value.items()}
+
+
+def _secret_file(name: str, key: str) -> str:
+    try:
+        text = Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}: cannot read {name}: {type(error).__name__}") from None
+    if not text:
+        raise ConfigError(f"{key}: {name} is empty")
+    return text
+
+
+def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
+    if path is None:
+        return "", {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`RESPONDER_SERVER__LISTEN=…` as `server.listen`; other names are not ours."""
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and "__" in name:
+            key = name.removeprefix(PREFIX).lower().replace("__", ".")
+            found[key] = _scalar(value)
+    return found
+
+
+def _scalar(text: str) -> Any:
+    """TOML's own reading of the text (numbers, booleans, lists), or the text itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        child = data.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"{key}: {part} is not a table")
+        data = child
+    data[last] = value
+
+
+def _flatten(value: Any, prefix: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [prefix]
+    return [k for key, v in value.items() for k in _flatten(v, f"{prefix}.{key}".strip("."))]
+
+
+def _explain(error: ValidationError, path: Path | None, text: str) -> str:
+    """One line for each fault, with file and line where the key stands."""
+    lines = []
+    for fault in error.errors(include_input=False, include_url=False, include_context=False):
+        where = ".".join(str(part) for part in fault["loc"])
+        last = str(fault["loc"][-1]) if fault["loc"] else ""
+        message = fault["msg"]
+        if fault["type"] == "extra_forbidden":
+            message = f"is not a known key; {suggestion(last, _known(fault['loc'][:-1]))}"
+        lines.append(f"{_place(path, text, last)}{where}: {message}")
+    return "\n".join(lines)
+
+
+def _place(path: Path | None, text: str, key: str) -> str:
+    if path is None:
+        return ""
+    pattern = re.compile(rf"^\s*(\[+\s*)?([\w\"'.-]*\.)?[\"']?{re.escape(key)}[\"']?\s*(=|\]|\.)")
+    for number, line in enumerate(text.splitlines(), 1):
+        if key and pattern.match(line):
+            return f"{path}:{number}: "
+    return f"{path}: "
+
+
+def _known(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that a section knows, following pydantic's location."""
+    model: Any = Settings
+    for part in location:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        field = model.model_fields.get(str(part))
+        model = _inner(field.annotation) if field else model
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [name for name in model.model_fields if name != "origins"]
+    return []
+
+
+def _inner(annotation: Any) -> Any:
+    """The section inside `dict[str, X]`, `list[X]` or `X | None`."""
+    for argument in getattr(annotation, "__args__", ()):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            return argument
+    return annotation
