@@ -1,0 +1,45 @@
+"""The door for senders: a payload in, what became of it out, after it is on disk.
+
+Never 5xx for bad input and never 429: Alertmanager gives up on 429, Falcosidekick on everything
+(both measured). Only a store that cannot write makes a sender come back, with Retry-After.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from responder.errors import NotFound
+from responder.web.limits import check_hook_json, read_body, require_json
+from responder.web.routing import Ask, reply
+
+__all__ = ["receive"]
+
+_NAME_MAX = 200
+
+
+async def receive(ask: Ask) -> web.Response:
+    """Take one delivery. What headers alone can refuse is refused before the body is read."""
+    name = ask.part("hook")
+    if len(name) > _NAME_MAX or not name.isprintable():
+        raise NotFound("there is no such hook")
+    request = ask.request
+    headers = _headers(request)
+    await ask.service.hook(name)
+    await ask.service.preauthorize(name, headers)
+    require_json(request)
+    limits = ask.desk.limits
+    body = await read_body(
+        request, limits.hook_bytes, limits.body_seconds, ask.desk.budget, gzip=True
+    )
+    check_hook_json(body, limits.depth)
+    status, answer = await ask.service.receive(name, headers, body, request.remote or "")
+    return reply(answer, status)
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """Lower-case names; a name sent twice is joined by ", ", so that no twin hides."""
+    joined: dict[str, str] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return joined
