@@ -1,10 +1,17 @@
 """Fixtures for every test: the real parts, each started once a session, when first asked for."""
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.real import cluster
+from tests.real.act import find_act
+from tests.real.alertmanager import AlertmanagerFactory
+from tests.real.alertmanager import alertmanager as run_alertmanager
+from tests.real.engine import Engine
+from tests.real.engine import engine as run_engine
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +42,23 @@ def node_namespace(node: cluster.Node) -> Iterator[str]:
     name = node.namespace()
     yield name
     node.drop_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """Give a real Docker engine with a registry on loopback; needs root."""
+    with run_engine() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def act_path() -> Path:
+    """Give the program that runs GitHub workflow files (see tests/real/act.py)."""
+    return find_act()
+
+
+@pytest.fixture
+def alertmanager() -> Iterator[AlertmanagerFactory]:
+    """Give a function that starts an Alertmanager for a hook: ``alertmanager(url, token=...)``."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(run_alertmanager(*args, **kwargs))

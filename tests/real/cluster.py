@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tests.real.api import Api
 from tests.real.missing import unavailable
-from tests.real.workshop import Workshop, clear, end_family, leftovers
+from tests.real.workshop import Workshop, end_family, sweep
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "cluster"
 BUILD_SECONDS = 3600
@@ -147,10 +147,7 @@ def node() -> Iterator[Node]:
 
 @contextlib.contextmanager
 def _cluster(script: str, wanted: str, kind: str) -> Iterator[Path]:
-    for old in leftovers():
-        if (old / "mode").exists():
-            _run("down.sh", "--wipe", state=old, seconds=60)
-        clear(old)
+    sweep()
     shop = Workshop(kind)
     try:
         built = _run("build.sh", wanted, state=shop.path, seconds=BUILD_SECONDS)

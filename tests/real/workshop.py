@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PREFIX = "rr-"
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_port() -> int:
@@ -124,7 +125,7 @@ def clear(path: Path) -> None:
         _kill(pid)
     for mount in _mounts_below(path):
         subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
-    for group in Path("/sys/fs/cgroup").glob(f"*/{path.name}"):
+    for group in [*CGROUPS.glob(f"*/{path.name}"), *CGROUPS.glob(path.name)]:
         _remove_groups(group)
     shutil.rmtree(path, ignore_errors=True)
 
@@ -151,6 +152,22 @@ def end_family(child: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait(5)
+
+
+def sweep() -> None:
+    """Clear what sessions that were killed have left, clusters too."""
+    for old in leftovers():
+        if (old / "mode").exists():
+            down = Path(__file__).resolve().parent.parent / "cluster/down.sh"
+            subprocess.run(
+                [str(down), "--wipe"],
+                env={**os.environ, "CLUSTER_STATE": str(old)},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=60,
+            )
+        clear(old)
 
 
 def _kill(pid: int) -> None:
