@@ -6,6 +6,7 @@
 #   build.sh node       + kubelet, kube-proxy and the program in the test images
 #   build.sh all        + the NetworkPolicy enforcer
 #   build.sh NAME...    single programs
+#   build.sh --check .. build nothing; exit 1 when something would have to be built
 #
 # A program is rebuilt only when its go.mod, go.sum or the flags change (a stamp
 # file beside it says with what it was built), so with a cached $CLUSTER_BIN
@@ -29,6 +30,11 @@ done
 TIER1=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl)
 NODE=(kubelet kube-proxy probe)
 REST=(kube-network-policies)
+CHECK=
+if [ "${1:-}" = --check ]; then
+    CHECK=1
+    shift
+fi
 [ $# -gt 0 ] || set -- tier1
 want=()
 for arg in "$@"; do
@@ -76,6 +82,7 @@ for name in "${want[@]}"; do
     if [ "$mod" = k8s ]; then k8s+=("$pkg"); fi
 done
 [ ${#todo[@]} -gt 0 ] || { say "all up to date in $BIN"; exit 0; }
+[ -z "$CHECK" ] || exit 1
 command -v go > /dev/null || die "Go is needed to build ${todo[*]}: install Go 1.26 or newer and put it in PATH"
 
 t0=$SECONDS

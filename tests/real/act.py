@@ -20,7 +20,7 @@ def find_act() -> Path:
     own = Path(sys.executable).parent / "act"
     found = own if own.exists() else shutil.which("act")
     if not found:
-        unavailable("act is missing: install the test requirements (`make venv-dev`)")
+        unavailable("act is missing: install the test requirements (`make venv`)")
     return Path(found)
 
 

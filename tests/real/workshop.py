@@ -47,8 +47,10 @@ def is_alive(mark: Path) -> bool:
 
 
 def write_mark(mark: Path, pid: int) -> None:
-    """Write a process id with its start time."""
-    mark.write_text(f"{pid} {start_ticks(pid)}\n")
+    """Write a process id with its start time, at once: a reader never sees half a mark."""
+    half = mark.parent / f".{mark.name}"
+    half.write_text(f"{pid} {start_ticks(pid)}\n")
+    half.replace(mark)
 
 
 class Workshop:
