@@ -1,0 +1,1 @@
+"""Playbooks: read, checked, matched and explained; nothing here does any I/O but reading files."""

@@ -1,0 +1,1 @@
+"""Tests of playbooks: language, loading, checking, matching."""

@@ -1,0 +1,69 @@
+"""A catalogue of actions for the playbook tests: the shapes of the shipped ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from responder.model import Effect
+from responder.ports import ActionInfo, Param
+
+__all__ = ["CATALOGUE", "SOURCES"]
+
+SOURCES = ("falco", "alertmanager", "trivy", "tetragon")
+
+
+def _action(
+    name: str, effect: Effect, params: str, results: str = "", *, undoable: bool = False
+) -> ActionInfo:
+    """An action from a short form: `pod:kubernetes.pod! expires:duration`, `!` means required."""
+    return ActionInfo(
+        name=name,
+        summary=f"What {name} does.",
+        effect=effect,
+        params=_params(params),
+        results=_params(results),
+        undoable=undoable,
+    )
+
+
+def _params(short: str) -> Mapping[str, Param]:
+    found = {}
+    for word in short.split():
+        name, _, kind = word.partition(":")
+        found[name] = Param(
+            type=kind.rstrip("!"), summary=f"The {name}.", required=kind.endswith("!")
+        )
+    return found
+
+
+CATALOGUE: Mapping[str, ActionInfo] = {
+    info.name: info
+    for info in (
+        _action(
+            "kubernetes.snapshot", Effect.READ, "pod:kubernetes.pod!", "files:int manifest:string"
+        ),
+        _action(
+            "kubernetes.quarantine_pod",
+            Effect.CHANGE,
+            "pod:kubernetes.pod! expires:duration",
+            "policy:string replacement:string",
+            undoable=True,
+        ),
+        _action("kubernetes.release_pod", Effect.CHANGE, "pod:kubernetes.pod!", undoable=True),
+        _action("kubernetes.delete_pod", Effect.DESTROY, "pod:kubernetes.pod!"),
+        _action(
+            "kubernetes.redeploy",
+            Effect.CHANGE,
+            "workload:string! namespace:string image:string!",
+            "revision:string image:string",
+            undoable=True,
+        ),
+        _action(
+            "pipeline.run",
+            Effect.CHANGE,
+            "image:string! options:map count:int flags:list urgent:bool",
+            "image:string digest:string run:string url:string",
+        ),
+        _action("chat.post", Effect.CHANGE, "text:string!"),
+    )
+}
