@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from responder.clock import World
 from responder.web import openapi, sse
 from responder.web.limits import Budget, Limits
-from responder.web.problems import SECURITY_HEADERS, Refused, problem_of
+from responder.web.problems import SECURITY_HEADERS, Refused, problem, problem_of
 from responder.web.routes import ROUTES
 from responder.web.routing import Desk, bind
 from responder.web.serving import Door, listening, serve
@@ -56,9 +56,7 @@ def _outermost(world: World) -> Middleware:
             door.begins()
         try:
             return await handler(request)
-        except web.HTTPException as failure:
-            return problem_of(failure, world)
-        except Refused as failure:
+        except (web.HTTPException, Refused) as failure:
             return problem_of(failure, world)
         finally:
             if isinstance(door, Door):
@@ -73,7 +71,8 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = SECURITY_HEADERS["Server"]  # aiohttp has named itself already
 
 
-async def _expectation(request: web.Request) -> None:
+async def _expectation(request: web.Request) -> web.Response | None:
     """Do not call for a body before the caller is known; `limits.read_body` does, afterwards."""
-    if request.headers.get("Expect", "").lower() != "100-continue":
-        raise Refused(417, "the only expectation known here is 100-continue", close=True)
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        return None
+    return problem(417, "the only expectation known here is 100-continue", close=True)

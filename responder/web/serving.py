@@ -223,6 +223,7 @@ async def listening(
     finally:
         sweeper.cancel()
         await runner.cleanup()
+        await asyncio.sleep(0)  # connections that were let go end in the next turn of the loop
 
 
 def _factory(guard: Guard, runner: web.AppRunner, limits: Limits) -> Callable[[], Door]:
