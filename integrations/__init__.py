@@ -1,0 +1,34 @@
+"""Outside systems, one file or folder each, all with the same face: `setup(section, world, kit)`.
+
+`SECTIONS` is the catalogue: which section of the configuration belongs to which module. A module
+is imported only when it is set up, so that nobody loads an SDK they do not use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from responder.errors import ConfigError
+from responder.ports import Setup
+
+__all__ = ["SECTIONS", "SOURCES", "load"]
+
+SECTIONS = {
+    "registries": "integrations.registry",
+    "clusters": "integrations.kubernetes",
+    "forges": "integrations.github",
+}
+SOURCES = {
+    "alertmanager": "integrations.alertmanager",
+    "falco": "integrations.falco",
+    "generic": "integrations.generic",
+    "pagerduty": "integrations.pagerduty",
+}
+
+
+def load(module: str) -> Setup:
+    """The entry of an integration. Raises `ConfigError` for a name that is not in the catalogue."""
+    if module not in {*SECTIONS.values(), *SOURCES.values()}:
+        raise ConfigError(f"{module} is not an integration of this product")
+    return cast("Setup", importlib.import_module(module).setup)

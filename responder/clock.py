@@ -9,14 +9,24 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["MICROSECOND", "SECOND", "Clock", "Ids", "SystemClock", "SystemIds", "World", "iso"]
+__all__ = [
+    "SECOND",
+    "Clock",
+    "Ids",
+    "SystemClock",
+    "SystemIds",
+    "World",
+    "duration",
+    "iso",
+    "sortable_id",
+]
 
-MICROSECOND = 1
 SECOND = 1_000_000
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32 in lower case: sorts as bytes
 
@@ -95,3 +105,15 @@ def iso(micros: int) -> str:
     """RFC 3339 in UTC with milliseconds, as every door shows times."""
     moment = dt.datetime.fromtimestamp(micros / SECOND, dt.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{micros // 1000 % 1000:03d}Z"
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str) -> float:
+    """Seconds of a text such as `30s`, `1.5h`, `1h30m`. Raises `ValueError`."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f'expected a duration such as "30s" or "4h", got "{text}"')
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "BadAlert",
+    "BadRequest",
     "ConfigError",
     "Conflict",
     "Forbidden",
@@ -60,6 +61,14 @@ class PlaybookError(ResponderError):
 
 class BadAlert(ResponderError):
     """An authentic payload that cannot be read; `pointer` is the JSON pointer of the fault."""
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class BadRequest(ResponderError):
+    """What was asked cannot be done as it stands; `pointer` names the part at fault."""
 
     def __init__(self, message: str, pointer: str = "") -> None:
         super().__init__(message)

@@ -16,15 +16,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from responder.clock import duration
 from responder.errors import ConfigError
 from responder.model import Mode, Secret
 from responder.text import suggestion
 
-__all__ = ["Guards", "Hook", "Image", "Limits", "Server", "Settings", "load", "resolve_secrets"]
+__all__ = ["Guards", "Hook", "Image", "Server", "Settings", "load", "resolve_secrets", "seconds"]
 
 PREFIX = "RESPONDER_"
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Section(BaseModel):
@@ -166,10 +165,10 @@ def load(
 
 def seconds(text: str, key: str) -> float:
     """A duration such as `30s`, `5m`, `1h`. Raises `ConfigError` naming the key."""
-    found = _DURATION.match(text)
-    if not found:
-        raise ConfigError(f'{key}: expected a duration such as "30s" or "5m", got "{text}"')
-    return float(found[1]) * _UNITS[found[2]]
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def resolve_secrets(value: Any, environ: Mapping[str, str], key: str = "") -> Any:

@@ -51,7 +51,7 @@ class _Active:
 class Driver:
     """Owns the open runs of one store."""
 
-    def __init__(  # noqa: PLR0913 - the ports it stands on
+    def __init__(
         self,
         *,
         store: Store,

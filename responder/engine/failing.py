@@ -24,7 +24,7 @@ _RESUME = {Kind.PLAN: "plan", Kind.APPLY: "apply", Kind.POLL: "poll", Kind.VERIF
 _LONGEST = 300.0  # seconds between two tries
 
 
-def events_for(  # noqa: PLR0913 - a failure has that many sides
+def events_for(
     error: Exception,
     *,
     step: Step,

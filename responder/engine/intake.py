@@ -29,6 +29,7 @@ class Rules:
 
     guard: Guard
     dedup_window: int = 5 * 60 * 1_000_000
+    default_cluster: str = ""  # the only cluster, when there is one
     storm: Brake | None = None
 
 

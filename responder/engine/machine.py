@@ -146,7 +146,7 @@ def _advance(  # noqa: PLR0911 - one line for each status is the clearest form
         case StepStatus.PENDING:
             return _begin(run, step, state, now)
         case StepStatus.ASK:
-            return (_ask(run, step, state, now),)
+            return (_ask(step, state, now),)
         case StepStatus.WAITING_APPROVAL:
             return _await(state, now)
         case StepStatus.PLANNED | StepStatus.APPROVED:
@@ -158,7 +158,7 @@ def _advance(  # noqa: PLR0911 - one line for each status is the clearest form
         case StepStatus.APPLIED:
             return (Command(kind=Kind.VERIFY, step=state.id, attempt=state.attempt),)
         case StepStatus.RETRYING:
-            return _retry(run, step, state, now)
+            return _retry(run, state, now)
         case _:
             return ()
 
@@ -186,7 +186,7 @@ def _begin(run: RunState, step: Step, state: StepState, now: int) -> Iterable[Co
     return (Command(kind=Kind.PLAN, step=state.id),)
 
 
-def _ask(run: RunState, step: Step, state: StepState, now: int) -> Command:
+def _ask(step: Step, state: StepState, now: int) -> Command:
     rule = step.approve or DEFAULT_APPROVE
     return _record(
         "approval_asked",
@@ -218,7 +218,7 @@ def _poll(state: StepState, now: int) -> Iterable[Command]:
     return (Command(kind=Kind.POLL, step=state.id, attempt=state.attempt),)
 
 
-def _retry(run: RunState, step: Step, state: StepState, now: int) -> Iterable[Command]:
+def _retry(run: RunState, state: StepState, now: int) -> Iterable[Command]:
     if run.cancelled:
         text = f"cancelled by {run.cancelled} while retrying: {state.error}"
         return (_record("step_failed", now, step=state.id, error=text),)

@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from responder.clock import SECOND, World
+from responder.clock import SECOND, World, duration
 from responder.engine import brakes, failing
 from responder.engine.lanes import KeyedLocks, Lane
 from responder.engine.machine import Command, Kind
 from responder.engine.state import RunState, StepState, StepStatus
 from responder.errors import NotFound, ResponderError, StepFailed, StepRetry
-from responder.model import Effect, Mode, Plan, Target
+from responder.model import Alert, Effect, Mode, Plan, Target
 from responder.playbook.definition import Step
-from responder.playbook.expressions import MISSING
-from responder.playbook.matching import environment
+from responder.playbook.names import environment
 from responder.playbook.templates import TemplateError
+from responder.playbook.values import MISSING
 from responder.ports import Action, Call, Done, Pending, Resolver, redact
 from responder.store.interface import Event
 
@@ -104,7 +104,7 @@ class Performer:
             return [self._event("target_unresolved", error=str(error), retry_at=self._later(after))]
         except (StepFailed, NotFound) as error:
             return [self._event("run_broken", reason=str(error))]
-        except Exception as error:  # noqa: BLE001 - a bug in a resolver must not stop the others
+        except Exception as error:
             log.exception("resolver failed", extra={"event": "resolver_bug", "run": run.id})
             text = f"the target could not be checked: {type(error).__name__}"
             return [self._event("target_unresolved", error=text, retry_at=self._later(5.0))]
@@ -188,7 +188,7 @@ class Performer:
 
     # ----------------------------------------------------------------- read, apply, poll, verify
 
-    async def _read(  # noqa: PLR0913 - everything about one step
+    async def _read(
         self,
         run: RunState,
         step: Step,
@@ -339,8 +339,9 @@ class Performer:
         params: Mapping[str, Any],
     ) -> Event:
         data: dict[str, Any] = {"step": step_id, "verdict": verdict}
-        seconds = params.get("expires")
-        if action.info.undoable and isinstance(seconds, int | float) and seconds > 0:
+        expires = params.get("expires")
+        if action.info.undoable and expires:
+            seconds = duration(expires) if isinstance(expires, str) else float(expires)
             data["expires"] = self._later(seconds)
         return Event("step_done", self._world.clock.now(), data)
 
@@ -376,16 +377,18 @@ class Performer:
         )
 
     def _environment(self, run: RunState, state: StepState) -> dict[str, Any]:
-        return environment(
-            alert=run.alert,
-            target=run.target,
+        env = environment(
+            alert=Alert.from_json(run.alert) if run.alert else None,
+            target=Target.from_json(run.target),
             incident={"number": run.incident},
             inputs=run.inputs,
             steps={s.id: s.to_env() for s in run.steps.values() if "[" not in s.id},
             run={"id": run.id, "outcome": run.outcome or _so_far(run), "mode": run.mode.value},
             vars=run.playbook.vars,
-            item=state.item,
         )
+        if "[" in state.id:
+            env["item"] = state.item
+        return env
 
     def _call(
         self,

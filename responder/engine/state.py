@@ -164,7 +164,7 @@ def fold(run: RunState, event: Event) -> RunState:
     if handler is not None:
         return handler(run, event)
     step_handler = _STEP_EVENTS.get(event.type)
-    step_id = event.data.get("step")
+    step_id = str(event.data.get("step"))
     if step_handler is None or step_id not in run.steps:
         return run
     changed = step_handler(run.steps[step_id], event)

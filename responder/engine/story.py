@@ -117,10 +117,10 @@ _KINDS = {"run_finished": "run", "approval_asked": "approval", "approval_expired
 
 def _summary(run: RunState, data: Data) -> str:
     plan = run.step(data["step"]).plan
-    return plan["summary"] if plan else data["step"]
+    return str(plan["summary"] if plan else data["step"])
 
 
-def _planned(run: RunState, data: Data) -> str:
+def _planned(_run: RunState, data: Data) -> str:
     plan = data["plan"]
     if not plan["changes"]:
         return ""

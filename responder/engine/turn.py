@@ -69,7 +69,7 @@ def take_turn(
     raise RuntimeError(f"run {run.id} records without end")
 
 
-def _launch(  # noqa: PLR0913 - the parts of one turn
+def _launch(
     state: RunState,
     events: list[Event],
     decision: Decision,

@@ -1,0 +1,128 @@
+"""The figures at `/metrics`: names, labels and when they move.
+
+Labels are bounded words of the configuration (sources, playbooks, actions, outcomes); never an
+incident, a pod or an image. The set follows the Prometheus naming rules
+(https://prometheus.io/docs/practices/naming/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from responder.clock import SECOND
+from responder.engine.state import RunState
+from responder.store.interface import Event
+
+__all__ = ["Metrics"]
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_SLOW = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600)
+
+
+class Metrics:
+    """One registry for each server, so that tests and embeddings do not share figures."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        make = self.registry
+        self.received = Counter(
+            "responder_events_received", "Alerts by fate", ["source", "outcome"], registry=make
+        )
+        self.accept_seconds = Histogram(
+            "responder_event_accept_seconds",
+            "From body read to stored",
+            registry=make,
+            buckets=_FAST,
+        )
+        self.last_event = Gauge(
+            "responder_source_last_event_timestamp_seconds",
+            "When a hook was last heard",
+            ["hook"],
+            registry=make,
+        )
+        self.runs = Counter("responder_runs", "Runs ended", ["playbook", "outcome"], registry=make)
+        self.step_seconds = Histogram(
+            "responder_step_seconds",
+            "From first apply to end",
+            ["action", "outcome"],
+            registry=make,
+            buckets=_SLOW,
+        )
+        self.approval_wait = Histogram(
+            "responder_approval_wait_seconds",
+            "From asking to answer",
+            registry=make,
+            buckets=_SLOW,
+        )
+        self.stage_seconds = Histogram(
+            "responder_stage_seconds",
+            "From the run's start to a stage",
+            ["stage"],
+            registry=make,
+            buckets=_SLOW,
+        )
+        self.paused = Gauge("responder_paused", "1 while changes wait", registry=make)
+        self.gauges = {
+            name: Gauge(f"responder_{name}", help_, registry=make)
+            for name, help_ in _GAUGES.items()
+        }
+        Gauge("responder_build_info", "Version", ["version"], registry=make).labels(version).set(1)
+        self._known: dict[tuple[str, str], Counter] = {}
+
+    def count_received(self, source: str, outcome: str) -> None:
+        """One alert and what became of it."""
+        key = (source, outcome)
+        child = self._known.get(key)
+        if child is None:
+            child = self._known[key] = self.received.labels(source, outcome)
+        child.inc()
+
+    def observe(self, run: RunState, events: Sequence[Event]) -> None:
+        """What journal events mean for the figures. Never raises."""
+        for event in events:
+            teller = _OBSERVED.get(event.type)
+            if teller is not None:
+                teller(self, run, event)
+
+    def text(self, counts: Mapping[str, float], *, paused: bool) -> bytes:
+        """The page itself."""
+        self.paused.set(1 if paused else 0)
+        for name, gauge in self.gauges.items():
+            gauge.set(counts.get(name, 0))
+        return generate_latest(self.registry)
+
+
+_GAUGES = {
+    "queue_depth": "Runs with something to do now",
+    "oldest_pending_age_seconds": "Age of the oldest run that is due",
+    "approvals_pending": "Steps that wait for a person",
+    "quarantines_active": "Incidents contained and not ended",
+    "quarantine_oldest_seconds": "Age of the oldest of them",
+    "open_runs": "Runs not ended",
+}
+
+
+def _ended(metrics: Metrics, run: RunState, event: Event) -> None:
+    metrics.runs.labels(run.playbook.name, event.data["outcome"]).inc()
+
+
+def _step_end(metrics: Metrics, run: RunState, event: Event) -> None:
+    step = run.steps[event.data["step"]]
+    if event.data.get("temporary") or not step.started:
+        return
+    outcome = "succeeded" if event.type == "step_done" else "failed"
+    use = run.definition(step.id).use
+    seconds = max(event.at - step.started, 0) / SECOND
+    metrics.step_seconds.labels(use, outcome).observe(seconds)
+    if event.type == "step_done" and step.stage:
+        since = max(event.at - run.created, 0) / SECOND
+        metrics.stage_seconds.labels(step.stage).observe(since)
+
+
+_OBSERVED: Mapping[str, Callable[[Metrics, RunState, Event], None]] = {
+    "run_finished": _ended,
+    "step_done": _step_end,
+    "step_failed": _step_end,
+}

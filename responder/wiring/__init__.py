@@ -1,0 +1,199 @@
+"""Joins settings, integrations, store and engine into one running server.
+
+The only place that imports integrations. `build` gives a server that is ready to receive; leaving
+its block drains it: nothing new is taken, calls in flight end and are journaled, the rest waits
+on disk for the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from responder.clock import World
+from responder.engine.driver import Driver, Hooks
+from responder.engine.lanes import Lane
+from responder.engine.performing import Lanes, Performer
+from responder.engine.state import RunState
+from responder.errors import ConfigError
+from responder.playbook.definition import Playbook
+from responder.playbook.loading import load_text
+from responder.ports import ActionInfo, Integration
+from responder.service import Core, Live, Metrics, News, Pause, Service
+from responder.settings import Settings, load, seconds
+from responder.store.interface import Event, Store
+from responder.store.sqlite import SqliteStore
+from responder.wiring import parts
+from responder.wiring.evidence import StoreEvidence
+from responder.wiring.usage import Usage
+
+__all__ = ["App", "build", "load_settings", "open_store", "version"]
+
+log = logging.getLogger(__name__)
+CONTAINMENT_PLACES = 16  # more calls in flight buy little and cost latency (measured on 2 cores)
+NORMAL_PLACES = 32
+
+load_settings = load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A running server without its doors."""
+
+    service: Service
+    settings: Settings
+    store: Store
+    driver: Driver
+    integrations: tuple[Integration, ...]
+    catalogue: Mapping[str, ActionInfo]
+
+    def reload(self, settings: Settings) -> None:
+        """Put the playbooks of new settings in force: all of them, or none and the old stay."""
+        sources = self.service.core.sources
+        self.service.core.live.replace(parts.playbooks(settings, self.catalogue, sources))
+
+
+def version() -> str:
+    """The installed version of the distribution."""
+    try:
+        return metadata.version("runtime-responder")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def open_store(settings: Settings) -> SqliteStore:
+    """The store of the configuration, not opened yet."""
+    path = settings.store.path
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return SqliteStore(path)
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    *,
+    world: World | None = None,
+    store: Store | None = None,
+    extra: Sequence[Integration] = (),
+    anonymous: bool = False,
+) -> AsyncIterator[App]:
+    """A server at work. `extra` integrations stand beside the configured ones (tests, demo).
+
+    Raises `ConfigError`, `PlaybookError` before anything is started.
+    """
+    world = world or World()
+    store = store or open_store(settings)
+    await store.open()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        app = await _assemble(settings, world, store, extra, anonymous)
+        for integration in app.integrations:
+            if integration.close is not None:
+                stack.push_async_callback(integration.close)
+        core = app.service.core
+        await core.pause.look()
+        tasks = [
+            asyncio.create_task(_guarded("driver", app.driver.run())),
+            asyncio.create_task(_guarded("pause", core.pause.watch(app.driver.wake))),
+        ]
+        try:
+            yield app
+        finally:
+            core.state["draining"] = "draining"
+            await app.driver.stop(seconds(settings.server.drain, "server.drain"))
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _guarded(name: str, work: Coroutine[None, None, None]) -> None:
+    """A task that must not end by itself; if it does, the log says so."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        log.exception("a server task ended", extra={"event": "task_ended", "task": name})
+        raise
+
+
+async def _assemble(
+    settings: Settings, world: World, store: Store, extra: Sequence[Integration], anonymous: bool
+) -> App:
+    evidence = StoreEvidence(store, world)
+    found = (*parts.integrations_of(settings, world, evidence), *extra)
+    actions = {action.info.name: action for one in found for action in one.actions}
+    catalogue = {name: action.info for name, action in actions.items()}
+    sources = {source.name: source for one in found for source in one.sources}
+    resolvers = {name: r for one in found for name, r in one.resolvers.items()}
+    guard = parts.guard(settings)
+    hooks = parts.hooks(settings)
+    for name, hook in hooks.items():
+        if hook.source not in sources:
+            raise ConfigError(f"hooks.{name}.source: {hook.source} is not set up on this server")
+
+    def compile_text(text: str, file: str) -> Playbook:
+        return load_text(text, file, catalogue, sources)
+
+    live = Live(compile_text, parts.playbooks(settings, catalogue, sources))
+    pausers = [look for one in found for look in one.pausers]
+    pause = Pause(_pause_file(settings), pausers, world)
+    pause.set_switch(await store.get_switch("pause"))
+    usage = Usage(guard.window, world)
+    usage.restore(await store.recent_events("apply_started", world.clock.now() - guard.window))
+    metrics, news = Metrics(version()), News()
+    performer = Performer(
+        actions=actions,
+        resolvers=resolvers,
+        guard=guard,
+        world=world,
+        lanes=Lanes(containment=Lane(CONTAINMENT_PLACES), normal=Lane(NORMAL_PLACES)),
+        window_pods=usage.pods,
+    )
+
+    def saved(run: RunState, events: Sequence[Event]) -> None:
+        usage.note(events)
+        metrics.observe(run, events)
+        news.tell(run.incident)
+
+    driver = Driver(
+        store=store,
+        performer=performer,
+        compile_playbook=live.of,
+        world=world,
+        hooks=Hooks(paused=lambda: pause.reason, saved=saved),
+    )
+    core = Core(
+        store=store,
+        driver=driver,
+        world=world,
+        live=live,
+        rules=parts.rules(settings, guard),
+        catalogue=catalogue,
+        sources=sources,
+        hooks=hooks,
+        integrations=found,
+        pause=pause,
+        news=news,
+        metrics=metrics,
+        version=version(),
+        anonymous=anonymous,
+    )
+    return App(
+        service=Service(core),
+        settings=settings,
+        store=store,
+        driver=driver,
+        integrations=found,
+        catalogue=catalogue,
+    )
+
+
+def _pause_file(settings: Settings) -> Path | None:
+    return settings.store.path.parent / "PAUSE"

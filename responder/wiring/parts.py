@@ -1,0 +1,143 @@
+"""From settings to parts: hooks, guard rails, image map, integrations, playbooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import integrations
+from responder.clock import SECOND, World
+from responder.engine.brakes import ALWAYS_PROTECTED, Guard
+from responder.engine.intake import Rules
+from responder.errors import ConfigError
+from responder.playbook.definition import Playbook
+from responder.playbook.expressions import ExpressionError, compile_expression
+from responder.playbook.loading import load_folder
+from responder.playbook.values import DYN, MISSING
+from responder.ports import ActionInfo, EvidenceSink, HookInfo, ImageRoute, Integration, Kit
+from responder.settings import Hook, Settings, seconds
+from responder.store.interface import Brake
+from responder.text import suggestion
+
+__all__ = ["guard", "hooks", "integrations_of", "playbooks", "rules", "shipped_folder"]
+
+
+def guard(settings: Settings) -> Guard:
+    """The guard rails of the configuration."""
+    own = settings.guards
+    return Guard(
+        protected_namespaces=(*ALWAYS_PROTECTED, *own.protected_namespaces),
+        unprotected_namespaces=tuple(own.unprotected_namespaces),
+        protected_labels=own.protected_labels,
+        protected_workloads=tuple(own.protected_workloads),
+        pods_per_run=own.pods_per_run,
+        pods_per_window=own.pods_per_window,
+        nodes_per_run=own.nodes_per_run,
+        ready_share=own.ready_share,
+        window=int(seconds(own.window, "guards.window") * SECOND),
+        namespace_modes={"*": own.mode, **own.namespace_modes},
+    )
+
+
+def rules(settings: Settings, guard_: Guard) -> Rules:
+    """What intake needs of the configuration."""
+    window = seconds(settings.store.dedup_window, "store.dedup_window")
+    return Rules(
+        guard=guard_,
+        dedup_window=int(window * SECOND),
+        storm=Brake(limit=settings.guards.storm, window=guard_.window),
+        default_cluster=next(iter(settings.clusters), "") if len(settings.clusters) == 1 else "",
+    )
+
+
+def hooks(settings: Settings) -> dict[str, HookInfo]:
+    """The configured doors. Raises `ConfigError` naming the key."""
+    return {name: _hook(name, hook, settings) for name, hook in settings.hooks.items()}
+
+
+def _hook(name: str, hook: Hook, settings: Settings) -> HookInfo:
+    known = {*integrations.SOURCES, "github"}
+    if hook.source not in known:
+        hint = suggestion(hook.source, known)
+        raise ConfigError(f'hooks.{name}.source: "{hook.source}" is not a source; {hint}')
+    if hook.cluster and hook.cluster not in settings.clusters:
+        hint = suggestion(hook.cluster, settings.clusters)
+        raise ConfigError(f"hooks.{name}.cluster: there is no [clusters.{hook.cluster}]; {hint}")
+    options: dict[str, Any] = dict(hook.options)
+    if hook.mapping:
+        options["mapping"] = _mapper(name, hook.mapping)
+    cluster = hook.cluster
+    if not cluster and len(settings.clusters) == 1:
+        cluster = next(iter(settings.clusters))
+    return HookInfo(name=name, source=hook.source, cluster=cluster, auth=hook.auth, options=options)
+
+
+def _mapper(hook: str, mapping: Mapping[str, str]) -> dict[str, Callable[[Any], Any]]:
+    """The generic source's expressions, compiled; each sees the payload as `body`."""
+    compiled = {}
+    for field, text in mapping.items():
+        try:
+            expression = compile_expression(text, {"body": DYN})
+        except ExpressionError as error:
+            raise ConfigError(f"hooks.{hook}.mapping.{field}: {error}") from None
+        compiled[field] = _reader(expression)
+    return compiled
+
+
+def _reader(expression: Any) -> Callable[[Any], Any]:
+    def read(body: Any) -> Any:
+        value = expression.evaluate({"body": body})
+        return None if value is MISSING else value
+
+    return read
+
+
+def integrations_of(
+    settings: Settings, world: World, evidence: EvidenceSink
+) -> tuple[Integration, ...]:
+    """Everything that is configured, set up; registries first, since forges ask them."""
+    images = tuple(ImageRoute(**image.model_dump()) for image in settings.images)
+    registries = _set_up("registries", settings.registries, world, Kit(evidence=evidence))
+    kit = Kit(
+        evidence=evidence,
+        images=images,
+        digest_of=registries.digest_of if registries else None,
+    )
+    found = [registries] if registries else []
+    for section in ("clusters", "forges"):
+        tables = getattr(settings, section)
+        integration = _set_up(section, tables, world, kit)
+        if integration is not None:
+            found.append(integration)
+    for module in integrations.SOURCES.values():
+        found.append(integrations.load(module)({}, world, kit))  # noqa: PERF401 - one a line
+    return tuple(found)
+
+
+def _set_up(section: str, tables: Mapping[str, Any], world: World, kit: Kit) -> Integration | None:
+    if not tables:
+        return None
+    return integrations.load(integrations.SECTIONS[section])(tables, world, kit)
+
+
+def playbooks(
+    settings: Settings, catalogue: Mapping[str, ActionInfo], sources: Iterable[str]
+) -> tuple[Playbook, ...]:
+    """All playbooks of the configuration, or none. Raises `PlaybookError`, `ConfigError`."""
+    paths: list[Path] = [Path(folder) for folder in settings.playbooks.folders]
+    shipped = shipped_folder()
+    names = sorted(path.stem for path in shipped.glob("*.yaml"))
+    for name in settings.playbooks.shipped:
+        if name not in names:
+            hint = suggestion(name, names)
+            raise ConfigError(f'playbooks.shipped: there is no shipped playbook "{name}"; {hint}')
+        paths.append(shipped / f"{name}.yaml")
+    return load_folder(paths, catalogue, frozenset(sources))
+
+
+def shipped_folder() -> Path:
+    """Where the playbooks that ship with the product lie: in the wheel, or in the checkout."""
+    here = Path(__file__).resolve().parent.parent
+    packed = here / "_shipped" / "playbooks"
+    return packed if packed.is_dir() else here.parent / "playbooks"
