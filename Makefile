@@ -61,8 +61,8 @@ $(BIN)/python:
 ifeq ($(UV),uv)
 	uv venv -q --python $(PYTHON) $(VENV)
 else
-	$(PYTHON) -m venv $(VENV) || \
-		{ echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
 endif
 
 ifeq ($(UV),uv)

@@ -28,8 +28,8 @@ say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 die() { say "ERROR: $*"; exit 1; }
 
 # Field 22 of /proc/PID/stat: start time in ticks. With the pid it names one
-# process for good, so that down.sh can never hit a reused pid.
-start_ticks() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# process for good, so that down.sh can never hit a reused pid. A zombie has none.
+start_ticks() { sed -n 's/^.*) \([^Z]\)/\1/p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
 alive() { # NAME
     local pid ticks
@@ -70,7 +70,7 @@ start() {
     remember "$name" "$pid"
 }
 
-# stop SECONDS NAME...: TERM to all, wait, then KILL what is left. Only pids that
+# stop SECONDS NAME...: TERM to all, wait, then KILL what is left (with 0: at once). Only pids that
 # start() wrote and that are still the same process.
 stop() {
     local limit=$1 name pid ticks i left
@@ -91,6 +91,10 @@ stop() {
         if alive "$name"; then
             read -r pid ticks < "$PIDS/$name"
             kill -KILL "$pid" 2> /dev/null || true
+            for ((i = 0; i < 60; i++)); do
+                alive "$name" || break
+                sleep 0.05
+            done
         fi
         rm -f "$PIDS/$name"
     done

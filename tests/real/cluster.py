@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tests.real.api import Api
 from tests.real.missing import unavailable
+from tests.real.pods import PROBE_IMAGE, SHELL_IMAGE
 from tests.real.workshop import Workshop, end_family, sweep
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "cluster"
@@ -40,11 +41,12 @@ class Node(Api):
     """Tier 2: a control plane and one node with containerd, kubelet, CNI, kube-proxy, packets.
 
     All of it runs in private namespaces. ``probe_image`` (an echo server and dialler) and
-    ``shell_image`` (busybox) are loaded; pods must use them with ``imagePullPolicy: Never``.
+    ``shell_image`` (busybox) are loaded; pods must use them with ``imagePullPolicy: Never``
+    (``tests/real/pods.py`` makes such pods).
     """
 
-    probe_image = "localhost/probe:1"
-    shell_image = "localhost/shell:1"
+    probe_image = PROBE_IMAGE
+    shell_image = SHELL_IMAGE
 
     @property
     def facts(self) -> dict[str, str]:
@@ -196,4 +198,13 @@ def _run(script: str, *args: str, state: Path, seconds: float) -> subprocess.Com
 
 def _script(script: str, *args: str, state: Path, seconds: float) -> None:
     done = _run(script, *args, state=state, seconds=seconds)
-    assert done.returncode == 0, f"{script} {' '.join(args)}: {done.stderr[-2000:]}"
+    assert done.returncode == 0, f"{script} {' '.join(args)}: {done.stderr[-2000:]}{_logs(state)}"
+
+
+def _logs(state: Path) -> str:
+    """Return the ends of all logs: the folder is gone by the time someone reads the failure."""
+    text = ""
+    for file in sorted((state / "logs").glob("*.log")):
+        end = file.read_text(errors="replace").splitlines()[-5:]
+        text += "\n".join(["", f"--- {file.name}", *end])
+    return text

@@ -16,6 +16,7 @@ from tests.real.cluster import ControlPlane, Node
 from tests.real.engine import Engine
 from tests.real.kubelet import FakeKubelet
 from tests.real.missing import unavailable
+from tests.real.pods import deployment, image_ids, is_ready, pod
 from tests.real.waiting import wait_until
 from tests.real.workshop import Workshop, clear, leftovers
 
@@ -39,29 +40,16 @@ async def test_the_control_plane_can_be_asked_without_blocking_the_loop(
     assert await control_plane.arequest("GET", path) == control_plane.request("GET", path)
 
 
-def probe_pod(name: str, *args: str, image: str = Node.probe_image) -> dict[str, object]:
-    """Return a pod that runs the probe program, never pulled from anywhere."""
-    container = {"name": "c", "image": image, "imagePullPolicy": "Never", "args": list(args)}
-    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
-    return {"metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
-
-
-def is_ready(cluster: ControlPlane | Node, pod: str) -> bool:
-    """Tell whether a pod (by its path) is Ready."""
-    conditions = cluster.must("GET", pod)["status"].get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
 @pytest.mark.parametrize(("mode", "answer"), [("none", "ok"), ("strict", "timeout")])
 def test_packets_on_the_node_obey_a_policy_only_when_one_is_enforced(
     node: Node, node_namespace: str, mode: str, answer: str
 ) -> None:
     """A running pod is reached from outside; a deny-all stops it exactly when one enforces it."""
-    pod = f"/api/v1/namespaces/{node_namespace}/pods/server"
+    pods = f"/api/v1/namespaces/{node_namespace}/pods"
     policies = f"/apis/networking.k8s.io/v1/namespaces/{node_namespace}/networkpolicies"
-    node.must("POST", pod.removesuffix("/server"), probe_pod("server", "serve"))
-    wait_until(lambda: is_ready(node, pod), "the server to be Ready")
-    address = f"{node.must('GET', pod)['status']['podIP']}:7000"
+    node.must("POST", pods, pod("server", ["serve"]))
+    wait_until(lambda: is_ready(node, node_namespace, "server"), "the server to be Ready")
+    address = f"{node.must('GET', f'{pods}/server')['status']['podIP']}:7000"
     node.policy(mode)
     try:
         wait_until(lambda: dial(node, address) == "ok", "the server's answer")
@@ -79,15 +67,6 @@ def dial(node: Node, address: str) -> str:
     ).stdout.strip()
 
 
-def web(image: str) -> dict[str, object]:
-    """Return a Deployment of two pods with one image."""
-    labels = {"app": "web"}
-    container = {"name": "web", "image": image}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
-    return {"metadata": {"name": "web"}, "spec": spec}
-
-
 def test_a_rollout_ends_under_the_hand_made_kubelet_and_hangs_on_a_sick_image(
     control_plane: ControlPlane, namespace: str
 ) -> None:
@@ -100,20 +79,13 @@ def test_a_rollout_ends_under_the_hand_made_kubelet_and_hangs_on_a_sick_image(
         return status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
 
     with FakeKubelet(control_plane, namespace, lambda pod: bad in str(pod["spec"])):
-        control_plane.must("POST", apps, web("shop/web:1"))
+        control_plane.must("POST", apps, deployment("web", "shop/web:1"))
         wait_until(lambda: counted() == (2, 2), "the first rollout")
-        control_plane.must("PATCH", f"{apps}/web", {"spec": web(good)["spec"]})
-        wait_until(lambda: images(control_plane, namespace) == {good}, "the second rollout")
-        control_plane.must("PATCH", f"{apps}/web", {"spec": web(bad)["spec"]})
-        wait_until(lambda: images(control_plane, namespace) == {good, bad}, "the third rollout")
+        control_plane.must("PATCH", f"{apps}/web", deployment("web", good))
+        wait_until(lambda: image_ids(control_plane, namespace) == {good}, "the second rollout")
+        control_plane.must("PATCH", f"{apps}/web", deployment("web", bad))
+        wait_until(lambda: image_ids(control_plane, namespace) == {good, bad}, "the third rollout")
         assert counted() == (1, 2)
-
-
-def images(cluster: ControlPlane, namespace: str) -> set[str]:
-    """Return the image ids that the pods of a namespace report."""
-    pods = cluster.must("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
-    reported = [c for pod in pods for c in pod["status"].get("containerStatuses", [])]
-    return {c["imageID"] for c in reported}
 
 
 def test_an_image_that_the_engine_pushes_runs_on_the_node_under_the_same_name(
@@ -123,21 +95,18 @@ def test_an_image_that_the_engine_pushes_runs_on_the_node_under_the_same_name(
     (tmp_path / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
     (tmp_path / "busybox").chmod(0o755)
     (tmp_path / "Dockerfile").write_text(
-        'FROM scratch\nCOPY busybox /bin/busybox\nCMD ["/bin/busybox", "sleep", "600"]\n'
+        'FROM scratch\nCOPY busybox /bin/busybox\nENTRYPOINT ["/bin/busybox", "sleep"]\n'
     )
     name = f"{engine.registry}/bench/app:1"
     engine.docker("build", "--network", "none", "-t", name, str(tmp_path))
     engine.docker("push", name)
-    digests = engine.docker("inspect", "--format", '{{join .RepoDigests " "}}', name).stdout
+    digest = engine.docker("inspect", "--format", '{{join .RepoDigests " "}}', name).stdout.strip()
     node.bridge_registry(engine.port)
     node.bridge_registry(engine.port)
-    pod = f"/api/v1/namespaces/{node_namespace}/pods/app"
-    container = {"name": "c", "image": digests.strip(), "imagePullPolicy": "Always"}
-    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
-    node.must("POST", pod.removesuffix("/app"), {"metadata": {"name": "app"}, "spec": spec})
-    wait_until(lambda: is_ready(node, pod), "the pulled image to run")
-    status = node.must("GET", pod)["status"]["containerStatuses"][0]
-    assert status["imageID"] == digests.strip()
+    pods = f"/api/v1/namespaces/{node_namespace}/pods"
+    node.must("POST", pods, pod("app", ["600"], image=digest, pull="Always"))
+    wait_until(lambda: is_ready(node, node_namespace, "app"), "the pulled image to run")
+    assert image_ids(node, node_namespace) == {digest}
 
 
 def test_the_engine_has_a_network_of_its_own(engine: Engine) -> None:
