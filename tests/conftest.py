@@ -13,6 +13,15 @@ from tests.real.alertmanager import alertmanager as run_alertmanager
 from tests.real.engine import Engine
 from tests.real.engine import engine as run_engine
 
+PARTS = ("control_plane", "node", "engine", "alertmanager")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the real parts that it asks for, so that ``-m "not node"`` works."""
+    for item in items:
+        for part in set(PARTS) & set(getattr(item, "fixturenames", ())):
+            item.add_marker(part)
+
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[cluster.ControlPlane]:
