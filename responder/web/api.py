@@ -21,7 +21,6 @@ __all__ = ["PAGE_MAX", "STATUSES"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:@\[\]-]{1,160}")
 _KEY = re.compile(r'"?([\x21\x23-\x7e]{1,255})"?')
-_NUMBER_DIGITS = 12
 PAGE_MAX = 200
 STATUSES = ("open", "contained", "remediating", "resolved", "closed")
 
@@ -69,6 +68,11 @@ async def timeline(ask: Ask) -> web.Response:
 async def events(ask: Ask) -> web.StreamResponse:
     """What happens, live."""
     return await sse.stream(ask, await _incident(ask))
+
+
+async def alerts(ask: Ask) -> web.Response:
+    """What was said, without the raw payloads."""
+    return reply(await ask.service.alerts(ask.who, await _incident(ask)))
 
 
 async def evidence(ask: Ask) -> web.Response:
@@ -134,7 +138,7 @@ async def explain(ask: Ask) -> web.Response:
 
 
 async def preview(ask: Ask) -> web.Response:
-    """The plans a run would make now. Changes nothing."""
+    """The plans a run would make now: a run in observe mode, which changes nothing outside."""
     body: models.Preview = ask.body
     return reply(await ask.service.preview(ask.who, body.playbook, body.inputs))
 
@@ -144,8 +148,7 @@ async def preview(ask: Ask) -> web.Response:
 
 async def note(ask: Ask) -> web.Response:
     """Add a person's line to the story."""
-    answer = await ask.service.note(ask.who, await _incident(ask), ask.body.text)
-    return reply(answer or {}, 201)
+    return reply(await ask.service.note(ask.who, await _incident(ask), ask.body.text), 201)
 
 
 async def start(ask: Ask) -> web.Response:
@@ -181,40 +184,35 @@ async def _decide(ask: Ask, *, yes: bool) -> web.Response:
 
 async def cancel(ask: Ask) -> web.Response:
     """End a run; what was applied stays applied until undone."""
-    answer = await ask.service.cancel(ask.who, _name(ask, "run"), ask.body.reason)
-    return reply(answer or {})
+    return reply(await ask.service.cancel(ask.who, _name(ask, "run"), ask.body.reason))
 
 
 async def undo(ask: Ask) -> web.Response:
     """Take back what a step applied."""
     run_id, step = _name(ask, "run"), _name(ask, "step")
-    answer = await ask.service.undo(ask.who, run_id, step, ask.body.reason)
-    return reply(answer or {})
+    return reply(await ask.service.undo(ask.who, run_id, step, ask.body.reason))
 
 
 async def extend(ask: Ask) -> web.Response:
     """Give a wait more time."""
     run_id, step = _name(ask, "run"), _name(ask, "step")
     body: models.Extend = ask.body
-    answer = await ask.service.extend(ask.who, run_id, step, body.seconds, body.reason)
-    return reply(answer or {})
+    return reply(await ask.service.extend(ask.who, run_id, step, body.seconds, body.reason))
 
 
 async def pause(ask: Ask) -> web.Response:
     """Stop all new changes, everywhere."""
-    await ask.service.pause(ask.who, ask.body.reason)
-    return reply(await ask.service.status(ask.who))
+    return reply(await ask.service.pause(ask.who, ask.body.reason))
 
 
 async def resume(ask: Ask) -> web.Response:
     """Let changes happen again."""
-    await ask.service.resume(ask.who, ask.body.reason)
-    return reply(await ask.service.status(ask.who))
+    return reply(await ask.service.resume(ask.who, ask.body.reason))
 
 
 async def tokens(ask: Ask) -> web.Response:
     """The tokens, without their secrets."""
-    return reply({"items": await ask.service.token_list(ask.who)})
+    return reply(await ask.service.token_list(ask.who))
 
 
 async def token_create(ask: Ask) -> web.Response:
@@ -234,15 +232,7 @@ async def token_revoke(ask: Ask) -> web.Response:
 
 async def _incident(ask: Ask) -> int:
     """The incident's number; `@latest` is the newest one."""
-    text = ask.part("n")
-    if text == "@latest":
-        items = (await ask.service.incidents(ask.who, limit=1))["items"]
-        if not items:
-            raise NotFound("there is no incident yet")
-        return int(items[0]["number"])
-    if not (text.isascii() and text.isdecimal() and len(text) <= _NUMBER_DIGITS):
-        raise NotFound("there is no such incident: expected its number, or @latest")
-    return int(text)
+    return await ask.service.number(ask.part("n"))
 
 
 def _name(ask: Ask, part: str) -> str:

@@ -73,6 +73,7 @@ _STATUS: Sequence[tuple[type[Exception], int]] = (
     (errors.Conflict, 409),
     (errors.Uncertain, 409),
     (errors.BadAlert, 400),
+    (errors.BadRequest, 400),
     (errors.ConfigError, 400),
     (errors.PlaybookError, 400),
     (errors.StepFailed, 422),
@@ -150,13 +151,11 @@ def _status_of(failure: Exception) -> int | None:
     for kind, status in _STATUS:
         if isinstance(failure, kind):
             return status
-    if isinstance(failure, errors.ResponderError) and isinstance(failure, ValueError):
-        return 400
     return None
 
 
 def _faults(failure: Exception) -> list[dict[str, str]]:
-    if isinstance(failure, errors.BadAlert) and failure.pointer:
+    if isinstance(failure, errors.BadAlert | errors.BadRequest) and failure.pointer:
         return [{"pointer": failure.pointer, "detail": str(failure)}]
     if isinstance(failure, errors.PlaybookError):
         return [{"pointer": "", "detail": str(fault)} for fault in failure.problems]

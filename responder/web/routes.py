@@ -70,7 +70,7 @@ def _post(
     )
 
 
-_V, _R, _P, _A = Role.VIEWER, Role.RESPONDER, Role.APPROVER, Role.ADMIN
+_V, _R, _A = Role.VIEWER, Role.RESPONDER, Role.ADMIN
 
 ROUTES: tuple[Route, ...] = (
     # open: a probe has no token, and the document holds nothing that is not public
@@ -100,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
         _AFTER,
         "text/event-stream",
     ),
+    _get(_N + "/alerts", _V, api.alerts, "What was said, without the raw payloads"),
     _post(_N + "/notes", _R, api.note, models.Note, "Add a line to the story", 201),
     _get(_N + "/evidence", _V, api.evidence, "The manifest of what was collected"),
     _get(_N + "/evidence/verification", _V, api.evidence_check, "Compare every hash again"),
@@ -109,14 +110,14 @@ ROUTES: tuple[Route, ...] = (
     _post("/v1/preview", _R, api.preview, models.Preview, "The plans a run would make now"),
     _get(_RUN, _V, api.run, "One run with its steps"),
     _get(_STEP + "/plan", _V, api.plan, "A step's plan as JSON and as a diff"),
-    _post(_STEP + "/approve", _P, api.approve, models.Decision, "Yes to one plan"),
-    _post(_STEP + "/deny", _P, api.deny, models.Decision, "No to one plan"),
+    # who may decide is written in the playbook (`approve.by`); the service checks it
+    _post(_STEP + "/approve", _R, api.approve, models.Decision, "Yes to one plan"),
+    _post(_STEP + "/deny", _R, api.deny, models.Decision, "No to one plan"),
     _post(_RUN + "/cancel", _R, api.cancel, models.Reason, "End a run"),
     _post(_STEP + "/undo", _R, api.undo, models.Reason, "Take back what a step applied"),
     _post(_STEP + "/extend", _R, api.extend, models.Extend, "More time for a wait"),
-    # anybody on call may pull the brake; letting go of it is a decision
     _post("/v1/pause", _R, api.pause, models.WithReason, "Stop all new changes"),
-    _post("/v1/resume", _P, api.resume, models.WithReason, "Let changes happen again"),
+    _post("/v1/resume", _R, api.resume, models.WithReason, "Let changes happen again"),
     _get("/v1/playbooks", _V, api.playbooks, "The loaded playbooks"),
     _get("/v1/playbooks/{name}", _V, api.playbook, "One playbook"),
     _post("/v1/explain", _V, api.explain, models.Explain, "Why a playbook starts, or not"),

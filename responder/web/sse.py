@@ -37,15 +37,13 @@ async def stream(ask: Ask, incident: int) -> web.StreamResponse:
     await response.prepare(ask.request)
     await response.write(f"retry: {RETRY_MS}\n\n".encode())
     with _registered(ask.request.app):
-        entries = ask.service.watch(ask.who, incident, after)
-        async with contextlib.aclosing(entries):
-            async for entry in entries:
-                if entry is not None:
-                    await response.write(frame(entry))
-                elif await _still_allowed(ask):
-                    await response.write(b": still here\n\n")
-                else:
-                    return response
+        async for entry in ask.service.watch(ask.who, incident, after):
+            if entry is not None:
+                await response.write(frame(entry))
+            elif await _still_allowed(ask):
+                await response.write(b": still here\n\n")
+            else:
+                return response
         await response.write(b"event: end\ndata: {}\n\n")
     return response
 

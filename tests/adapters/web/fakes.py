@@ -138,7 +138,7 @@ class FakeService:
             raise Unauthorized("the token is not known, has ended, or was revoked")
         return Who(f"{TOKENS[secret].value}-person", TOKENS[secret], door, address, secret)
 
-    async def anonymous(self, door: str, address: str) -> Who | None:
+    def anonymous(self, door: str, address: str) -> Who | None:
         return Who("demo", Role.ADMIN, door, address) if self.open_on_loopback else None
 
     async def hook(self, name: str) -> HookInfo:
@@ -159,6 +159,17 @@ class FakeService:
         self.bodies.append(body)
         alert = {"id": "alr_1", "incident": 42, "duplicate": False, "runs": [RUN]}
         return 202, {"alerts": [alert]}
+
+    async def number(self, reference: str | int) -> int:
+        if reference == "@latest":
+            return int(self.incident_row["number"])
+        if not str(reference).isdecimal() or not str(reference).isascii():
+            raise NotFound("that is no incident number; try @latest")
+        return int(reference)
+
+    async def alerts(self, who: Who, number: int | str = "", hook: str = "") -> dict[str, Any]:
+        self._note("alerts", number)
+        return {"items": [{"id": "alr_1", "rule": "Terminal shell"}], "next_cursor": None}
 
     async def incidents(
         self,
@@ -237,15 +248,18 @@ class FakeService:
     async def preview(self, who: Who, playbook: str, inputs: Any) -> dict[str, Any]:
         self._note("preview", playbook, inputs)
         plan = {"summary": "isolate pod shop/cart-7f9c", "changes": [{"verb": "create"}]}
-        return {"steps": [{"step": "isolate", "plan": plan, "diff": "+ NetworkPolicy\n"}]}
+        steps = [{"step": "isolate", "plan": plan, "hash": PLAN, "reason": ""}]
+        return {"run": RUN, "incident": 42, "steps": steps, "outcome": "succeeded", "reason": ""}
 
-    async def pause(self, who: Who, reason: str) -> None:
+    async def pause(self, who: Who, reason: str) -> dict[str, Any]:
         self._note("pause", reason)
         self.paused = reason
+        return {"paused": reason}
 
-    async def resume(self, who: Who, reason: str) -> None:
+    async def resume(self, who: Who, reason: str) -> dict[str, Any]:
         self._note("resume", reason)
         self.paused = ""
+        return {"paused": ""}
 
     async def status(self, who: Who) -> dict[str, Any]:
         self._note("status")
@@ -261,7 +275,8 @@ class FakeService:
 
     async def explain(self, who: Who, hook: str, payload: bytes | None, alert: Any) -> Any:
         self._note("explain", hook, payload, alert)
-        return [{"playbook": "contain-and-rebuild", "starts": True, "reason": "rule matches"}]
+        why = {"playbook": "contain-and-rebuild", "starts": True, "reason": "rule matches"}
+        return [{"alert": {"rule": "x"}, "playbooks": [{**why, "triggers": []}]}]
 
     async def audit(self, who: Who, after: int, limit: int) -> dict[str, Any]:
         self._note("audit", after, limit)
@@ -269,7 +284,7 @@ class FakeService:
 
     async def audit_verify(self, who: Who) -> dict[str, Any]:
         self._note("audit_verify")
-        return {"ok": True, "entries": 3, "problem": ""}
+        return {"ok": True, "detail": "ok"}
 
     async def evidence(self, who: Who, number: int) -> dict[str, Any]:
         self._note("evidence", number)
@@ -289,12 +304,13 @@ class FakeService:
         self._note("token_create", person, role, days)
         return {"id": "tok_1", "secret": "rsp_new"}
 
-    async def token_list(self, who: Who) -> list[dict[str, Any]]:
+    async def token_list(self, who: Who) -> dict[str, Any]:
         self._note("token_list")
-        return [{"id": "tok_1", "person": "anna", "role": "approver"}]
+        return {"items": [{"id": "tok_1", "person": "anna", "role": "approver"}]}
 
-    async def token_revoke(self, who: Who, token: str) -> None:
+    async def token_revoke(self, who: Who, token: str) -> dict[str, Any]:
         self._note("token_revoke", token)
+        return {"id": token}
 
     async def heard(self, correlation: str) -> None:
         self._note("heard", correlation)
@@ -302,11 +318,11 @@ class FakeService:
     async def ready(self) -> dict[str, str]:
         return {"store": "cannot write" if self.full else "ok", "playbooks": "ok"}
 
-    async def alive(self) -> None:
-        return None
+    def alive(self) -> bool:
+        return True
 
-    async def metrics_text(self) -> str:
-        return "# TYPE responder_paused gauge\nresponder_paused 0\n"
+    async def metrics_text(self) -> bytes:
+        return b"# TYPE responder_paused gauge\nresponder_paused 0\n"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 
 from responder.errors import (
     BadAlert,
+    BadRequest,
     Conflict,
     Forbidden,
     NotFound,
@@ -158,6 +159,7 @@ def test_a_time_with_its_zone_becomes_microseconds(url: str, service: FakeServic
         (Forbidden("not you"), 403, "forbidden"),
         (Conflict("it moved"), 409, "conflict"),
         (BadAlert("no rule", "/rule"), 400, "bad-request"),
+        (BadRequest("no name", "/person"), 400, "bad-request"),
         (StepFailed("never"), 422, "cannot-be-done"),
         (StepRetry("later", after=7), 503, "unavailable"),
         (StoreUnavailable("disk full"), 503, "unavailable"),
@@ -230,4 +232,4 @@ def test_the_document_describes_exactly_the_routes() -> None:
     operations = [op for item in document["paths"].values() for op in item.values()]
     assert len({op["operationId"] for op in operations}) == len(operations)
     roles = {op.get("x-role") for op in operations if "security" in op}
-    assert roles == {"viewer", "responder", "approver", "admin"}
+    assert roles == {"viewer", "responder", "admin"}
