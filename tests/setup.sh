@@ -31,6 +31,8 @@ packages() {
         lacking "this is no Debian, so no package was installed" "install by hand: ${PACKAGES[*]}"
         return 0
     fi
+    # Debian's own Python comes without the means to make an environment
+    python3 -c 'import ensurepip' 2> /dev/null || PACKAGES+=(python3-venv)
     for name in "${PACKAGES[@]}"; do
         dpkg-query -W -f '${db:Status-Status}\n' "$name" 2> /dev/null | grep -qx installed || missing+=("$name")
     done
