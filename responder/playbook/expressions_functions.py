@@ -7,6 +7,8 @@ A function raises `Fault` for values that it cannot work on.
 from __future__ import annotations
 
 import datetime as dt
+import decimal
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +29,16 @@ from responder.playbook.values import (
     map_of,
 )
 
-__all__ = ["FUNCTIONS", "Fault", "Overload", "compile_pattern"]
+__all__ = [
+    "FUNCTIONS",
+    "Fault",
+    "Overload",
+    "bounded",
+    "compile_pattern",
+    "duration",
+    "span_within",
+    "timestamp",
+]
 
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
@@ -102,11 +113,15 @@ def _int(value: Any) -> int:
     return int(value)
 
 
+_DOUBLE = re.compile(
+    r"\s*[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?|inf|nan)\s*", re.ASCII
+)
+
+
 def _double(value: Any) -> float:
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        raise Fault("double() of a text that is no number") from None
+    if isinstance(value, str) and not _DOUBLE.fullmatch(value):
+        raise Fault("double() of a text that is no number")
+    return float(value)
 
 
 def _string(value: Any) -> str:
@@ -114,7 +129,7 @@ def _string(value: Any) -> str:
     if kind == "bool":
         return "true" if value else "false"
     if kind == "double":
-        return f"{value:.17g}" if float(f"{value:g}") != value else f"{value:g}"
+        return _double_text(value)
     if kind == "timestamp":
         return _timestamp_text(value)
     if kind == "duration":
@@ -122,20 +137,38 @@ def _string(value: Any) -> str:
     return str(value)
 
 
+def _double_text(value: float) -> str:
+    """The fewest digits that read back as the same number, in C's `%g` manner."""
+    if not math.isfinite(value):
+        return str(value)
+    sign, digits, exponent = decimal.Decimal(repr(value)).normalize().as_tuple()
+    place = len(digits) + int(exponent) - 1
+    if -4 <= place < 6 or not value:  # noqa: PLR2004 - the bounds of %g
+        return f"{value:.17g}" if not value else f"{decimal.Decimal(repr(value)).normalize():f}"
+    text = "".join(map(str, digits))
+    fraction = f".{text[1:]}" if len(text) > 1 else ""
+    return f"{'-' if sign else ''}{text[0]}{fraction}e{'-' if place < 0 else '+'}{abs(place):02d}"
+
+
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def _timestamp_text(value: dt.datetime) -> str:
-    micros = value.microsecond
-    digits = f".{micros:06d}" if micros % 1000 else f".{micros // 1000:03d}" if micros else ""
-    return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S") + digits + "Z"
+    moment = value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}{_digits(value.microsecond)}Z"
 
 
 def _duration_text(value: dt.timedelta) -> str:
     micros = value // dt.timedelta(microseconds=1)
     whole, rest = divmod(abs(micros), 1_000_000)
-    digits = f".{rest:06d}".rstrip("0") if rest else ""
-    return f"{'-' if micros < 0 else ''}{whole}{digits}s"
+    return f"{'-' if micros < 0 else ''}{whole}{_digits(rest)}s"
+
+
+def _digits(micros: int) -> str:
+    """A fraction of a second in three or six digits, as protobuf's JSON form has it."""
+    if micros % 1000:
+        return f".{micros:06d}"
+    return f".{micros // 1000:03d}" if micros else ""
 
 
 _SPAN = re.compile(
@@ -151,6 +184,14 @@ _NANOS: Final = {
     "ns": 1,
 }
 _SPAN_MAX: Final = 315_576_000_000 * 1_000_000_000  # ten thousand years, CEL's own bound
+_SPAN_LIMIT: Final = dt.timedelta(seconds=315_576_000_000)
+
+
+def span_within(value: dt.timedelta) -> dt.timedelta:
+    """The same duration, or a Fault beyond CEL's ten thousand years."""
+    if abs(value) > _SPAN_LIMIT:
+        raise Fault("the duration is out of range")
+    return value
 
 
 def duration(text: Any) -> dt.timedelta:

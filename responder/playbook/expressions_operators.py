@@ -9,13 +9,14 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from responder.playbook.expressions_functions import Fault, bounded
+from responder.playbook.expressions_functions import Fault, bounded, span_within
 from responder.playbook.expressions_scope import Closure, Scope, wrong
 from responder.playbook.values import MISSING
 
 __all__ = ["BINARY", "equal"]
 
 _NUMBERS: Final = frozenset({int, float})
+_KEYS: Final = frozenset({bool, int, float, str})  # CEL knows no other keys
 _ORDERED: Final = frozenset({bool, int, float, str, dt.datetime, dt.timedelta})
 
 
@@ -61,7 +62,7 @@ def _contains(left: Closure, right: Closure) -> Closure:
         one, other = left(scope), right(scope)
         if type(other) is list:
             return any(equal(one, item) for item in other)
-        if type(other) is dict:
+        if type(other) is dict and type(one) in _KEYS:
             return type(one) is str and other.get(one, MISSING) is not MISSING
         raise wrong('"in"', one, other)
 
@@ -115,14 +116,14 @@ _ARITHMETIC: Final[Mapping[str, Mapping[tuple[type, type], Callable[[Any, Any], 
         (float, float): lambda a, b: a + b,
         (str, str): lambda a, b: a + b,
         (list, list): lambda a, b: a + b,
-        (_SPAN, _SPAN): lambda a, b: a + b,
+        (_SPAN, _SPAN): lambda a, b: span_within(a + b),
         (_TIME, _SPAN): lambda a, b: a + b,
         (_SPAN, _TIME): lambda a, b: a + b,
     },
     "-": {
         (int, int): lambda a, b: bounded(a - b),
         (float, float): lambda a, b: a - b,
-        (_SPAN, _SPAN): lambda a, b: a - b,
+        (_SPAN, _SPAN): lambda a, b: span_within(a - b),
         (_TIME, _TIME): lambda a, b: a - b,
         (_TIME, _SPAN): lambda a, b: a - b,
     },

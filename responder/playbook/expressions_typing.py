@@ -194,12 +194,15 @@ def _arithmetic(node: tree.Binary, left: Type, right: Type) -> Type:
         for one, other, result in _OPERATORS[node.sign]
         if unify(left, one) is not None and unify(right, other) is not None
     ]
-    if node.sign == "+" and {left.kind, right.kind} <= {"list", "dyn"}:
+    if node.sign == "+" and "list" in {left.kind, right.kind} <= {"list", "dyn"}:
         joined = unify(left, right)
         if joined is not None:
-            results.append(joined)
+            one_is_list = left if left.kind == "list" else right
+            results.append(joined if joined.kind == "list" else one_is_list)
     if not results:
         raise _mismatch(node, left, right)
+    if left.kind == right.kind == "dyn":
+        return DYN
     return results[0] if len(set(results)) == 1 else DYN
 
 
@@ -253,12 +256,16 @@ def _literal_argument(node: tree.Call) -> None:
         "timestamp": read_timestamp,
     }
     last = node.args[-1]
-    if node.function not in readers or not isinstance(last, tree.Literal):
+    if node.function not in readers or not _is_text(last):
         return
     try:
-        readers[node.function](last.value)
+        readers[node.function](last.value)  # type: ignore[attr-defined]
     except Fault as fault:
-        raise ExpressionError("PB032", fault.reason, last.start) from None
+        raise ExpressionError("PB036", fault.reason, last.start) from None
+
+
+def _is_text(node: tree.Node) -> bool:
+    return isinstance(node, tree.Literal) and isinstance(node.value, str)
 
 
 def _choice(node: tree.Choice, names: Mapping[str, Type]) -> Type:

@@ -98,6 +98,9 @@ def unify(one: Type, other: Type) -> Type | None:
     if one.kind == "dyn" or other.kind == "dyn":
         return DYN
     if one.kind != other.kind:
+        nullable = {"duration", "timestamp", "null"}  # CEL's message types may be null
+        if {one.kind, other.kind} <= nullable and "null" in {one.kind, other.kind}:
+            return other if one.kind == "null" else one
         return None
     if one.kind not in {"list", "map"}:
         return one

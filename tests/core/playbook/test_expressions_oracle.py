@@ -1,0 +1,219 @@
+"""Random expressions mean here what they mean in Google's implementation of CEL.
+
+Each is accepted or refused by both, and both give the same value or both give none.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from typing import Any
+
+import pytest
+from cel_expr_python import cel
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from responder.playbook import values
+from responder.playbook.expressions import ExpressionError, Fault, compile_expression
+
+_CEL = cel.Type
+ORACLE = cel.NewEnv(
+    variables={
+        "i": _CEL.INT,
+        "j": _CEL.INT,
+        "d": _CEL.DOUBLE,
+        "s": _CEL.STRING,
+        "r": _CEL.STRING,
+        "b": _CEL.BOOL,
+        "m": _CEL.Map(_CEL.STRING, _CEL.DYN),
+        "n": _CEL.Map(_CEL.STRING, _CEL.STRING),
+        "l": _CEL.List(_CEL.INT),
+        "w": _CEL.List(_CEL.STRING),
+        "x": _CEL.DYN,
+        "t": _CEL.TIMESTAMP,
+        "u": _CEL.DURATION,
+    }
+)
+TYPES = {
+    "i": values.INT,
+    "j": values.INT,
+    "d": values.DOUBLE,
+    "s": values.STRING,
+    "r": values.STRING,
+    "b": values.BOOL,
+    "m": values.map_of(values.DYN),
+    "n": values.map_of(values.STRING),
+    "l": values.list_of(values.INT),
+    "w": values.list_of(values.STRING),
+    "x": values.DYN,
+    "t": values.TIMESTAMP,
+    "u": values.DURATION,
+}
+NOTHING = object()
+
+# For each type the ways to write one: "«int»" stands for any expression of that type.
+# Left out, where the oracle leaves the specification: int() of a bool and duration() of an int.
+WAYS = r"""
+bool: true ¦ false ¦ b ¦ m.yes ¦ x ¦ [] == («ints») ¦ [] + [«any»] == [] ¦ «bool» && «bool» ¦
+  «bool» || «bool» ¦ «bool» && «bool» && «bool» ¦ !(«bool») ¦ !b ¦
+  («bool») ? («bool») : («bool») ¦ («any») == («any») ¦ («any») != («any») ¦
+  («int») == («int») ¦ («int») < («int») ¦ («int») >= («int») ¦ («str») < («str») ¦
+  («double») > («double») ¦ («str») == («str») ¦ («bool») <= («bool») ¦ («any») < («any») ¦
+  («int») in («ints») ¦ («str») in («strs») ¦ («any») in («any») ¦ («str») in m ¦
+  («str») in n ¦ has(m.a) ¦ has(n.k) ¦ has(m.a.b) ¦ has(x.a) ¦ («str»).startsWith(«str») ¦
+  («str»).endsWith(«str») ¦ («str»).contains(«str») ¦ («str»).matches('^[a-c]+$') ¦
+  matches(«str», 'b|é') ¦ («any»).startsWith(«str») ¦ («ints»).exists(e, «elem») ¦
+  («ints»).all(e, «elem») ¦ («strs»).exists(k, k == «str») ¦ m.exists(k, k == «str») ¦
+  x.all(e, e == «int») ¦ («span») < («span») ¦ («moment») < («moment») ¦
+  («moment») == («moment») ¦ («span») == («span»)
+elem: e > 1 ¦ 5 / e > 1 ¦ e == «int» ¦ e in («ints») ¦ b ¦ l.exists(f, f == e) ¦ e
+int: 0 ¦ 1 ¦ -3 ¦ 7 ¦ 0x1F ¦ 9223372036854775807 ¦ -9223372036854775808 ¦ i ¦ j ¦ m.a ¦ l[0] ¦
+  l[i] ¦ m.deep.a ¦ m['a'] ¦ x ¦ size(«str») ¦ w.size() ¦ («int») + («int») ¦
+  («int») - («int») ¦ («int») * («int») ¦ («int») / («int») ¦ («int») % («int») ¦ -(«int») ¦
+  («bool») ? («int») : («int») ¦ int(d) ¦ int(-1.9) ¦ int(s) ¦ int('12') ¦ size(«ints») ¦
+  size(m) ¦ («any») + («int») ¦ («any»).size() ¦ int(t) ¦ («int») + «int» * «int»
+double: 0.0 ¦ 1.5 ¦ -2.25 ¦ 1e3 ¦ .5 ¦ d ¦ m.d ¦ double(«int») ¦ double(«str») ¦
+  («double») + («double») ¦ («double») * («double») ¦ («double») / («double») ¦ -(«double») ¦
+  («double») - («any»)
+str: '' ¦ "a" ¦ 'b c' ¦ 'é' ¦ "x\ty" ¦ r"\d" ¦ '\u00e9' ¦ s ¦ r ¦ m.s ¦ n.k ¦ x ¦ w[0] ¦
+  («str») + («str») ¦ string(«int») ¦ string(«bool») ¦ string(«str») ¦
+  («bool») ? («str») : («str») ¦ n['k'] ¦ string(«span») ¦ string(d) ¦ string(1234567.5) ¦
+  string(«moment») ¦ '12'
+ints: [1, 2] ¦ l ¦ [«int»] ¦ («ints») + («ints») ¦ («ints»).filter(e, «elem») ¦
+  («ints»).map(e, e + «int») ¦ [«int», «int», 3] ¦ m.l ¦ l.map(e, l.filter(f, f > e)[0])
+strs: w ¦ ['a', «str»] ¦ («strs»).map(k, k + 'x') ¦ w + w ¦ [«str»]
+span: u ¦ duration('90s') ¦ duration('1h30m') ¦ duration('-2.5s') ¦ duration('0') ¦
+  («span») + («span») ¦ («moment») - («moment») ¦ duration('1d') ¦ duration(s)
+moment: t ¦ timestamp('2026-01-31T12:00:00Z') ¦ timestamp('2026-01-31T12:00:00.25+02:00') ¦
+  («moment») + («span») ¦ («moment») - («span») ¦ timestamp('yesterday')
+any: «int» ¦ «str» ¦ «bool» ¦ «double» ¦ «ints» ¦ «strs» ¦ «span» ¦ «moment» ¦ x ¦ m ¦ n ¦
+  m.zz ¦ m.deep ¦ null ¦ {'a': «any»} ¦ [«any», «any»] ¦ x.a ¦ x[0] ¦ {'a': «int»}.a ¦ s.nope ¦
+  nope ¦ nope(«int») ¦ m.deep == «any»
+"""
+GRAMMAR: dict[str, tuple[str, ...]] = {
+    name: tuple(way.strip() for way in ways.split("¦"))
+    for name, _, ways in (line.partition(": ") for line in re.split(r"\n(?=\S)", WAYS.strip()))
+}
+DEPTH = 4
+
+
+@st.composite
+def expressions(draw: st.DrawFn) -> str:
+    """Text of one random expression; now and then a part is of the wrong type."""
+    return _written(draw, draw(st.sampled_from(sorted(set(GRAMMAR) - {"elem"}))), DEPTH)
+
+
+def _written(draw: st.DrawFn, kind: str, depth: int) -> str:
+    options = GRAMMAR[kind]
+    if depth <= 0:
+        options = tuple(one for one in options if "«" not in one) or ("x",)
+    shape = draw(st.sampled_from(options))
+    parts = shape.split("«")
+    text = parts[0]
+    for part in parts[1:]:
+        hole, _, rest = part.partition("»")
+        if draw(st.integers(0, 24)) == 0:
+            hole = "any"
+        text += _written(draw, hole, depth - 1) + rest
+    return text
+
+
+NUMBERS = st.one_of(st.integers(-3, 5), st.integers(-(2**63), 2**63 - 1))
+TEXTS = st.sampled_from(["", "a", "b", "abc", "é", "12", "k", " 7", "1.5", "true", "\\d"])
+FLOATS = st.sampled_from([0.0, -0.0, 1.0, 1.5, -2.25, 1e300, 3.0])
+ANYTHING = st.recursive(
+    st.one_of(NUMBERS, TEXTS, FLOATS, st.booleans(), st.none()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("abk"), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+MOMENT = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+DATA = st.fixed_dictionaries(
+    {},
+    optional={
+        "i": NUMBERS,
+        "j": st.integers(-1, 3),
+        "d": FLOATS,
+        "s": TEXTS,
+        "r": TEXTS,
+        "b": st.booleans(),
+        "m": st.dictionaries(st.sampled_from(["a", "s", "d", "l", "yes", "deep"]), ANYTHING),
+        "n": st.dictionaries(st.sampled_from(["k", "a"]), TEXTS),
+        "l": st.lists(NUMBERS, max_size=4),
+        "w": st.lists(TEXTS, max_size=4),
+        "x": ANYTHING,
+        "t": st.sampled_from([MOMENT, MOMENT + dt.timedelta(microseconds=250_000)]),
+        "u": st.sampled_from([dt.timedelta(0), dt.timedelta(hours=1), dt.timedelta(seconds=-90)]),
+    },
+)
+
+
+def ours(text: str, data: dict[str, Any]) -> tuple[bool, Any]:
+    """Whether our language accepts it, and the value or NOTHING."""
+    try:
+        expression = compile_expression(text, TYPES)
+    except ExpressionError as error:
+        assume(error.code != "PB036")  # stricter on purpose: see the test below
+        return False, NOTHING
+    try:
+        return True, expression.run(data)
+    except Fault:
+        return True, NOTHING
+
+
+def theirs(text: str, data: dict[str, Any]) -> tuple[bool, Any]:
+    """The same by the oracle. It refuses some constants only when they are run."""
+    try:
+        expression = ORACLE.compile(text)
+    except RuntimeError:
+        return False, NOTHING
+    try:
+        value = expression.eval(data=data)
+    except RuntimeError:
+        return True, NOTHING
+    return True, NOTHING if value.type() == _CEL.ERROR else value.plain_value()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal in type and value, all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list) and all(isinstance(item, str) for item in one):
+        return sorted(one) == sorted(other)  # the keys of a map have no order
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other)
+
+
+@settings(
+    max_examples=3000,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(text=expressions(), data=DATA)
+def test_random_expressions_mean_what_they_mean_in_google_cel(
+    text: str, data: dict[str, Any]
+) -> None:
+    """Same accept or reject, same value or none."""
+    accepted, value = ours(text, data)
+    expected, wanted = theirs(text, data)
+    assert (accepted, value is NOTHING) == (expected, wanted is NOTHING), (value, wanted)
+    assert value is NOTHING or same(value, wanted), (value, wanted)
+
+
+def test_a_constant_that_can_never_be_read_is_refused_at_load() -> None:
+    """Where CEL fails when it runs, at three at night, this language refuses when it loads."""
+    for text in ("duration('1d') > u", "timestamp('yesterday') > t", "s.matches('(')"):
+        assert theirs(text, {"s": "", "u": dt.timedelta(0), "t": MOMENT}) == (True, NOTHING)
+        with pytest.raises(ExpressionError) as caught:
+            compile_expression(text, TYPES)
+        assert caught.value.code == "PB036"
