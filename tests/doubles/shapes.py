@@ -1,0 +1,226 @@
+"""The JSON bodies of GitHub's Actions API, complete enough for its own description."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+
+_REPO_LINKS = [
+    "archive",
+    "assignees",
+    "blobs",
+    "branches",
+    "collaborators",
+    "comments",
+    "commits",
+    "compare",
+    "contents",
+    "contributors",
+    "deployments",
+    "downloads",
+    "events",
+    "forks",
+    "git_commits",
+    "git_refs",
+    "git_tags",
+    "hooks",
+    "issue_comment",
+    "issue_events",
+    "issues",
+    "keys",
+    "labels",
+    "languages",
+    "merges",
+    "milestones",
+    "notifications",
+    "pulls",
+    "releases",
+    "stargazers",
+    "statuses",
+    "subscribers",
+    "subscription",
+    "tags",
+    "teams",
+    "trees",
+]
+_USER_LINKS = [
+    "events",
+    "followers",
+    "following",
+    "gists",
+    "organizations",
+    "received_events",
+    "repos",
+    "starred",
+    "subscriptions",
+]
+SHA = "0" * 39 + "1"
+
+
+@dataclass
+class DoubleRun:
+    """One workflow run of the double."""
+
+    id: int
+    repo: str
+    workflow: str
+    ref: str
+    title: str
+    inputs: dict[str, str]
+    created: dt.datetime
+    status: str = "queued"
+    conclusion: str | None = None
+    attempt: int = 1
+    hidden_looks: int = 0  # how many lists it stays out of
+    archive: bytes | None = None  # zip of the artifact `build`
+    polls: int = 0
+    script: list[tuple[str, str | None]] = field(default_factory=list)  # states, one a look
+
+
+def stamp(moment: dt.datetime) -> str:
+    """Return a time as GitHub writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def user(base: str) -> dict[str, Any]:
+    """Return a simple user."""
+    return {
+        "login": "acme",
+        "id": 1,
+        "node_id": "U1",
+        "avatar_url": f"{base}/avatar",
+        "gravatar_id": "",
+        "html_url": f"{base}/acme",
+        "url": f"{base}/users/acme",
+        "site_admin": False,
+        "type": "Organization",
+        **{f"{name}_url": f"{base}/users/acme/{name}" for name in _USER_LINKS},
+    }
+
+
+def repository(base: str, repo: str) -> dict[str, Any]:
+    """Return a minimal repository."""
+    url = f"{base}/repos/{repo}"
+    return {
+        "id": 10,
+        "node_id": "R10",
+        "name": repo.partition("/")[2],
+        "full_name": repo,
+        "owner": user(base),
+        "private": True,
+        "html_url": f"{base}/{repo}",
+        "description": None,
+        "fork": False,
+        "url": url,
+        **{f"{name}_url": f"{url}/{name}" for name in _REPO_LINKS},
+    }
+
+
+def workflow(base: str, repo: str, file: str, state: str = "active") -> dict[str, Any]:
+    """Return a workflow."""
+    url = f"{base}/repos/{repo}/actions/workflows"
+    moment = "2026-01-01T00:00:00Z"
+    return {
+        "id": 77,
+        "node_id": "W77",
+        "name": "rebuild",
+        "path": f".github/workflows/{file}",
+        "state": state,
+        "created_at": moment,
+        "updated_at": moment,
+        "url": f"{url}/{file}",
+        "html_url": f"{base}/{repo}/blob/main/.github/workflows/{file}",
+        "badge_url": f"{base}/{repo}/badge.svg",
+    }
+
+
+def run(base: str, one: DoubleRun) -> dict[str, Any]:
+    """Return a workflow run."""
+    url = f"{base}/repos/{one.repo}/actions/runs/{one.id}"
+    home = repository(base, one.repo)
+    person = {"name": "ci", "email": "ci@example.test"}
+    return {
+        "id": one.id,
+        "name": "rebuild",
+        "node_id": f"WR{one.id}",
+        "head_branch": one.ref,
+        "head_sha": SHA,
+        "path": f".github/workflows/{one.workflow}",
+        "display_title": one.title,
+        "run_number": one.id,
+        "run_attempt": one.attempt,
+        "event": "workflow_dispatch",
+        "status": one.status,
+        "conclusion": one.conclusion,
+        "workflow_id": 77,
+        "url": url,
+        "html_url": f"{base}/{one.repo}/actions/runs/{one.id}",
+        "pull_requests": [],
+        "created_at": stamp(one.created),
+        "updated_at": stamp(one.created),
+        "head_commit": {
+            "id": SHA,
+            "tree_id": SHA,
+            "message": "one",
+            "timestamp": stamp(one.created),
+            "author": person,
+            "committer": person,
+        },
+        "repository": home,
+        "head_repository": home,
+        "workflow_url": f"{base}/repos/{one.repo}/actions/workflows/77",
+        "check_suite_url": f"{base}/repos/{one.repo}/check-suites/1",
+        **{
+            f"{name}_url": f"{url}/{name}"
+            for name in ("jobs", "logs", "artifacts", "cancel", "rerun")
+        },
+    }
+
+
+def job(base: str, one: DoubleRun) -> dict[str, Any]:
+    """Return the only job of a run."""
+    url = f"{base}/repos/{one.repo}/actions/jobs/{one.id}"
+    status = one.status if one.status in {"queued", "in_progress", "completed"} else "queued"
+    ended = one.status == "completed"
+    known = {"success", "failure", "neutral", "cancelled", "skipped", "timed_out"}
+    conclusion = one.conclusion if one.conclusion in known else "failure"
+    return {
+        "id": one.id,
+        "node_id": f"J{one.id}",
+        "run_id": one.id,
+        "run_url": f"{base}/repos/{one.repo}/actions/runs/{one.id}",
+        "head_sha": SHA,
+        "workflow_name": "rebuild",
+        "head_branch": one.ref,
+        "name": "build",
+        "url": url,
+        "html_url": f"{base}/{one.repo}/actions/runs/{one.id}/job/{one.id}",
+        "status": status,
+        "conclusion": conclusion if ended else None,
+        "created_at": stamp(one.created),
+        "started_at": stamp(one.created),
+        "completed_at": stamp(one.created) if ended else None,
+        "check_run_url": url,
+        "labels": ["ubuntu-latest"],
+        "runner_id": None,
+        "runner_name": None,
+        "runner_group_id": None,
+        "runner_group_name": None,
+    }
+
+
+def artifact(base: str, one: DoubleRun, *, expired: bool, size: int) -> dict[str, Any]:
+    """Return the artifact `build` of a run."""
+    number = one.id * 10 + one.attempt
+    url = f"{base}/repos/{one.repo}/actions/artifacts/{number}"
+    return {
+        "id": number,
+        "node_id": f"A{number}",
+        "name": "build",
+        "size_in_bytes": size,
+        "url": url,
+        "archive_download_url": f"{url}/zip",
+        "expired": expired,
+        "created_at": stamp(one.created),
+        "expires_at": stamp(one.created + dt.timedelta(days=1)),
+        "updated_at": stamp(one.created),
+    }
