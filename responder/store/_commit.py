@@ -152,7 +152,9 @@ class Committer:
         except OSError:
             return False
         try:
-            os.posix_fallocate(handle, 0, self._size)
+            # a little more than is kept: a disk that is just full must not seem to have room
+            os.posix_fallocate(handle, 0, self._size + self._size // 4)
+            os.ftruncate(handle, self._size)
         except OSError:
             os.ftruncate(handle, 0)
             return False

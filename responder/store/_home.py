@@ -125,7 +125,10 @@ class Home:
     def _inspect(self) -> None:
         if self.path.stat().st_size == 0:
             return
-        db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+        log = Path(f"{self.path}-wal")
+        # without a log nothing can change under us (we hold the lock), and no log is made
+        how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+        db = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True)
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             application = db.execute("PRAGMA application_id").fetchone()[0]

@@ -48,7 +48,7 @@ def start(playbook: str = "quarantine", **named: Any) -> RunStart:
     return RunStart(**values | named)
 
 
-def item(  # noqa: PLR0913
+def item(
     number: int,
     *starts: RunStart,
     at: int = NOW,
@@ -65,7 +65,9 @@ def item(  # noqa: PLR0913
         alert=said,
         received=at,
         dedup_window=dedup,
-        opening=key and Opening(key=key, window=window, title="Shell in shop/cart", severity=4),
+        opening=None
+        if key is None
+        else Opening(key=key, window=window, title="Shell in shop/cart", severity=4),
         starts=starts,
         run_ids=tuple(f"run_{number:06}_{which}" for which in range(len(starts))),
         created=Event("run_created", at, {"alert": said.to_json()}) if starts else None,
