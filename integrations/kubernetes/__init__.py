@@ -1,0 +1,61 @@
+"""Kubernetes: know a pod, keep its evidence, isolate it, release it, roll out, delete.
+
+`setup` takes the `[clusters]` tables. Nothing is connected before the first call, and the SDK is
+not imported before then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from integrations.kubernetes import delete, evidence, isolate, redeploy, release
+from integrations.kubernetes.client import Connection
+from integrations.kubernetes.fleet import Fleet
+from integrations.kubernetes.identity import PodResolver
+from integrations.kubernetes.pause import PauseSwitch
+from integrations.kubernetes.rights import Rights, doctor
+from integrations.kubernetes.settings import read
+from responder.clock import World
+from responder.ports import Integration, Kit
+
+__all__ = ["INFOS", "setup"]
+
+INFOS = (evidence.INFO, isolate.INFO, release.INFO, redeploy.INFO, delete.INFO)
+
+
+def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
+    """One client for each cluster, and the actions over all of them.
+
+    Raises `ConfigError` that names the key. Must be called where its event loop will run.
+    """
+    settings = read(section)
+    links = {name: Connection(name, table, world) for name, table in settings.items()}
+    fleet = Fleet(links, {name: Rights(world.clock) for name in links})
+
+    async def close() -> None:
+        await asyncio.gather(*(link.close() for link in links.values()))
+
+    return Integration(
+        actions=(
+            evidence.Snapshot(fleet, kit.evidence),
+            isolate.QuarantinePod(fleet),
+            release.ReleasePod(fleet),
+            redeploy.Redeploy(fleet),
+            delete.DeletePod(fleet),
+        ),
+        resolvers={name: PodResolver(link.api("containment")) for name, link in links.items()},
+        checks={f"kubernetes:{name}": _check(link) for name, link in links.items()},
+        pausers=[
+            PauseSwitch(link.api("containment"), link.settings.pause)
+            for link in links.values()
+            if link.settings.pause
+        ],
+        close=close,
+    )
+
+
+def _check(link: Connection) -> Callable[[], Awaitable[str]]:
+    return partial(doctor, link.api(), INFOS, link.settings.namespaces)

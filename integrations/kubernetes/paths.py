@@ -1,0 +1,55 @@
+"""Where each kind of object lives in the API, and which names may stand in a path.
+
+Names come from alerts, so an intruder may have chosen them: nothing gets into a path that is not
+a valid object name (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from responder.errors import StepFailed
+from responder.text import cut, for_terminal
+
+__all__ = ["KINDS", "collection", "named", "valid_name"]
+
+KINDS: Final = {
+    "Pod": ("api/v1", "pods"),
+    "Node": ("api/v1", "nodes"),
+    "Event": ("api/v1", "events"),
+    "Service": ("api/v1", "services"),
+    "ConfigMap": ("api/v1", "configmaps"),
+    "ReplicationController": ("api/v1", "replicationcontrollers"),
+    "ReplicaSet": ("apis/apps/v1", "replicasets"),
+    "Deployment": ("apis/apps/v1", "deployments"),
+    "StatefulSet": ("apis/apps/v1", "statefulsets"),
+    "DaemonSet": ("apis/apps/v1", "daemonsets"),
+    "Job": ("apis/batch/v1", "jobs"),
+    "CronJob": ("apis/batch/v1", "cronjobs"),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
+    "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
+}
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NAME_MAX = 253
+
+
+def valid_name(text: str, what: str) -> str:
+    """The name itself. Raises `StepFailed` when no object can be called so."""
+    if len(text) > _NAME_MAX or not _NAME.fullmatch(text):
+        shown = for_terminal(cut(text, 80))
+        raise StepFailed(f"{what}: {shown!r} is no name that a Kubernetes object can have")
+    return text
+
+
+def collection(kind: str, namespace: str = "") -> str:
+    """The path of all objects of a kind, in a namespace or (empty) of the cluster."""
+    group, plural = KINDS[kind]
+    place = f"/namespaces/{valid_name(namespace, 'namespace')}" if namespace else ""
+    return f"/{group}{place}/{plural}"
+
+
+def named(kind: str, namespace: str, name: str) -> str:
+    """The path of one object."""
+    return f"{collection(kind, namespace)}/{valid_name(name, kind)}"
