@@ -75,6 +75,7 @@ class SqliteStore:
                 lambda: Committer(self._home, reserve=self._reserve), self._home.reader
             )
         except BaseException:
+            self._lanes.abandon()
             self._home.release()
             raise
 
@@ -148,7 +149,7 @@ class SqliteStore:
         """A run with its whole journal. Raises `NotFound`."""
         return await self._lanes.read(lambda db: _journal.load(db, run_id))
 
-    async def append(  # noqa: PLR0913, PLR0917 - one transaction has these parts
+    async def append(  # noqa: PLR0913 - one transaction has these parts
         self,
         run_id: str,
         known_seq: int,

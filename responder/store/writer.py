@@ -227,8 +227,8 @@ class LoopWriter:
     """
 
     def __init__(self, executor: Executor | None = None) -> None:
-        self._own = executor is None
-        self._executor = executor or ThreadPoolExecutor(3, thread_name_prefix="store")
+        self._given = executor
+        self._executor: Executor | None = executor
         self._committer: Committer | None = None
         self._reader: sqlite3.Connection | None = None
         self._waiting: list[tuple[Job, asyncio.Future[Any]]] = []
@@ -240,6 +240,8 @@ class LoopWriter:
         self, committer: Callable[[], Committer], reader: Callable[[], sqlite3.Connection]
     ) -> None:
         """Open both connections. Raises what opening raises."""
+        if self._given is None:
+            self._executor = ThreadPoolExecutor(3, thread_name_prefix="store")
         self._committer = await self._call(committer)
         self._reader = await self._call(reader)
 
@@ -267,6 +269,8 @@ class LoopWriter:
     async def aside(self, work: Callable[[], _T]) -> _T:
         """Run long blocking work that must delay neither writes nor reads."""
         async with self._beside:
+            if self._reader is None:
+                raise StoreUnavailable("store is closed")
             return await self._finish(work)
 
     async def stop(self) -> None:
@@ -279,7 +283,7 @@ class LoopWriter:
     def abandon(self) -> None:
         """Drop what is queued and close, as a killed process would. For the simulation."""
         self._waiting.clear()
-        if self._own:
+        if self._executor is not None and self._given is None:
             self._executor.shutdown(wait=True)
         if self._reader is not None:
             self._reader.close()

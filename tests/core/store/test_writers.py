@@ -97,8 +97,8 @@ async def test_a_store_can_be_opened_again_after_close_and_after_abandon(
 ) -> None:
     """All that was acknowledged is there each time, and no thread is left behind."""
     before = threading.active_count()
+    store = SqliteStore(tmp_path / "responder.db", writer=writing(), reserve=0)
     for number in range(4):
-        store = SqliteStore(tmp_path / "responder.db", writer=writing(), reserve=0)
         await store.open()
         await store.accept([item(number, start(), key=f"k{number}")])
         assert len(await store.runs()) == number + 1
