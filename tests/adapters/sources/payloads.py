@@ -11,7 +11,7 @@ def falco_pod() -> Json:
     """A shell in a pod, as Falco with all properties on sends it."""
     return {
         "hostname": "sensor-k2x9p",
-        "output": "08:14:55.120000417: Warning Shell in a container (user=root pod=cart-5d9f-abcde)",
+        "output": "08:14:55.120000417: Warning Shell (user=root pod=cart-5d9f-abcde)",
         "output_fields": {
             "container.id": "3f9a1c0b77de",
             "container.image.repository": "registry.example/shop/cart",

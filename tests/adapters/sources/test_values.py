@@ -87,12 +87,7 @@ def test_a_body_of_empty_lists_costs_little_memory() -> None:
     assert peak < 48 << 20, peak
 
 
-def utc(*parts: int) -> int:
-    """Microseconds of a moment in UTC."""
-    return int(dt.datetime(*parts, tzinfo=dt.UTC).timestamp()) * 1_000_000  # type: ignore[misc]
-
-
-T = utc(2026, 9, 24, 8, 14, 55)
+T = int(dt.datetime(2026, 9, 24, 8, 14, 55, tzinfo=dt.UTC).timestamp()) * 1_000_000
 TIMES: list[tuple[Any, int]] = [
     ("2026-09-24T08:14:55Z", T),
     ("2026-09-24T08:14:55.1Z", T + 100_000),

@@ -194,8 +194,17 @@ def test_a_static_credential_is_refused_before_the_body_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("auth", "expected"),
-    [(BEARER, False), (BASIC, False), (HEADER, False), ({"none": True}, False), ({}, False)]
-    + [(HMAC, True), (TIMED, True), (BEARER | HMAC, True), ({"routing_key": TWO}, True)],
+    [
+        (BEARER, False),
+        (BASIC, False),
+        (HEADER, False),
+        ({"none": True}, False),
+        ({}, False),
+        (HMAC, True),
+        (TIMED, True),
+        (BEARER | HMAC, True),
+        ({"routing_key": TWO}, True),
+    ],
 )
 def test_only_schemes_over_the_body_need_it(auth: Any, expected: bool) -> None:
     """`needs_body` tells the door whether headers are enough."""
