@@ -19,7 +19,7 @@ from responder.playbook.values import MISSING, kind_of
 __all__ = ["build"]
 
 
-def build(node: tree.Node) -> Closure:  # noqa: PLR0911, PLR0912 - one line per kind of node
+def build(node: tree.Node) -> Closure:  # noqa: PLR0911 - one line per kind of node
     """The closure of one node and everything below it."""
     path = tree.path_of(node)
     if path is not None:

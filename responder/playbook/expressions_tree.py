@@ -140,7 +140,7 @@ class Loop(Node):
     body: Node
 
 
-def children(node: Node) -> tuple[Node, ...]:  # noqa: PLR0911 - one line per kind of node
+def children(node: Node) -> tuple[Node, ...]:
     """The parts directly below a node; the body of a loop is not one, it has its own names."""
     match node:
         case Select(of=of) | Has(of=of) | Unary(of=of) | Loop(of=of):

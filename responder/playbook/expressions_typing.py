@@ -55,7 +55,7 @@ _OPERATORS: Final[Mapping[str, tuple[tuple[Type, Type, Type], ...]]] = {
 }
 
 
-def check(  # noqa: PLR0911, PLR0912 - one line per kind of node
+def check(  # noqa: PLR0911 - one line per kind of node
     node: tree.Node, names: Mapping[str, Type]
 ) -> Type:
     """The type of an expression under these names; raises `ExpressionError`."""

@@ -112,7 +112,7 @@ def step_type(step: str, info: ActionInfo | None, *, repeated: bool) -> Type:
     return object_of(f"steps.{step}", {"status": STRING, "verdict": STRING, **fields})
 
 
-def environment(  # noqa: PLR0913 - one argument per name of the language
+def environment(
     *,
     alert: Alert | None = None,
     target: Target | None = None,
