@@ -1,4 +1,4 @@
-"""A small world for the GitHub adapter: a double, a registry's word, and the action between them."""
+"""A small world for the GitHub adapter: a double, a registry's word, the action between them."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -80,7 +80,7 @@ async def bench(
     *,
     double: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
-    digest_of: Callable[[str], Awaitable[str]] = agreeing,
+    digest_of: Callable[[str], Awaitable[str]] | None = agreeing,
     world: World | None = None,
     route: ImageRoute | None = None,
 ) -> AsyncIterator[Bench]:
@@ -91,7 +91,7 @@ async def bench(
             "base_url": forge.base_url,
             "token": Secret(forge.token),
             "poll": 1,
-            "settle": 2,
+            "settle": 1,
             "timeout": 2,
             **(settings or {}),
         }
