@@ -1,0 +1,1 @@
+"""The Kubernetes integration: pure parts as tables, every action against a real API server."""

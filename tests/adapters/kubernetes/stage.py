@@ -1,0 +1,218 @@
+"""A stage for the tests: workloads on a real API server, and the product as a service account."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from integrations.kubernetes import setup
+from responder.clock import World
+from responder.model import Plan, Target
+from responder.ports import Action, Call, Done, Integration, Kit, Pending
+from tests.real.cluster import ControlPlane
+from tests.real.waiting import eventually
+
+OLD = f"registry.test/shop/cart@sha256:{'a' * 64}"
+NEW = f"registry.test/shop/cart@sha256:{'b' * 64}"
+BAD = f"registry.test/shop/cart@sha256:{'c' * 64}"
+
+
+class Shelf:
+    """An evidence store in memory with the same promises as the real one."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.rows: list[Mapping[str, Any]] = []
+
+    async def put(self, call: Call, name: str, data: bytes, origin: Mapping[str, Any]) -> str:
+        """Keep one artefact under its hash."""
+        sha = hashlib.sha256(data).hexdigest()
+        self.files[name] = data
+        self.rows.append({"name": name, "sha256": sha, "size": len(data), "origin": dict(origin)})
+        return sha
+
+    async def list(self, incident: int) -> Sequence[Mapping[str, Any]]:
+        """Everything kept so far."""
+        return self.rows
+
+
+def account(plane: ControlPlane, namespace: str, actions: Sequence[Action], skip: str = "") -> str:
+    """A token whose Role holds what the actions declare, less one "verb resource"."""
+    name = f"responder-{secrets.token_hex(4)}"
+    token = plane.token_for(namespace, name)
+    for scope in ("namespace", "cluster"):
+        _bind(plane, namespace, name, scope, rules(actions, scope, skip))
+    return token
+
+
+def rules(actions: Sequence[Action], scope: str, skip: str = "") -> list[dict[str, Any]]:
+    """RBAC rules made of declared permissions and nothing else."""
+    found = []
+    for action in actions:
+        for right in action.info.permissions:
+            verbs = [verb for verb in right.verbs if f"{verb} {right.resource}" != skip]
+            if right.scope == scope and verbs:
+                rule = {"apiGroups": [right.group], "resources": [right.resource], "verbs": verbs}
+                found.append(rule)
+    return found
+
+
+def _bind(
+    plane: ControlPlane, namespace: str, name: str, scope: str, found: list[dict[str, Any]]
+) -> None:
+    group = "rbac.authorization.k8s.io"
+    wide = scope == "cluster"
+    base = f"/apis/{group}/v1" + ("" if wide else f"/namespaces/{namespace}")
+    kind = "ClusterRole" if wide else "Role"
+    plural = kind.lower() + "s"
+    plane.must("POST", f"{base}/{plural}", {"metadata": {"name": name}, "rules": found})
+    plane.must(
+        "POST",
+        f"{base}/{kind.lower()}bindings",
+        {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        },
+    )
+
+
+@asynccontextmanager
+async def product(
+    plane: ControlPlane, token: str, shelf: Shelf | None = None, **settings: Any
+) -> AsyncIterator[Integration]:
+    """The integration, set up for one cluster with this token; closed at the end."""
+    table = {"api": plane.api, "ca": str(plane.ca), "token": token, **settings}
+    made = setup({"prod": table}, World(), Kit(evidence=shelf or Shelf()))
+    try:
+        yield made
+    finally:
+        assert made.close
+        await made.close()
+
+
+def action(made: Integration, name: str) -> Action:
+    """The action called `kubernetes.<name>`."""
+    return next(item for item in made.actions if item.info.name == f"kubernetes.{name}")
+
+
+def call(
+    name: str, target: Target | None = None, *, key: str = "run_1/step", **params: Any
+) -> Call:
+    """One step's request."""
+    return Call(
+        action=f"kubernetes.{name}",
+        key=key,
+        incident=42,
+        run=key.partition("/")[0],
+        step=key.partition("/")[2],
+        params=params,
+        target=target or Target(),
+    )
+
+
+async def finish(doer: Action, request: Call, plan: Plan) -> Mapping[str, Any]:
+    """Apply a plan and poll until it is done."""
+    return await settle(doer, request, await doer.apply(request, plan))
+
+
+async def settle(doer: Action, request: Call, state: Done | Pending) -> Mapping[str, Any]:
+    """Poll until it is done; the state goes through nothing but plain data."""
+    found = [state]
+
+    async def look() -> bool:
+        if isinstance(found[0], Pending):
+            found[0] = await doer.poll(request, found[0].state)
+        return isinstance(found[0], Done)
+
+    await eventually(look, f"the end of {request.action}", seconds=30)
+    end = found[0]
+    assert isinstance(end, Done)
+    return end.result
+
+
+async def perform(made: Integration, request: Call) -> tuple[Plan, Mapping[str, Any]]:
+    """Plan and apply one step to its end."""
+    doer = action(made, request.action.removeprefix("kubernetes."))
+    plan = await doer.plan(request)
+    return plan, await finish(doer, request, plan)
+
+
+def template(image: str = OLD, **labels: str) -> dict[str, Any]:
+    """A pod template with one container."""
+    return {
+        "metadata": {"labels": labels},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "main", "image": image}],
+        },
+    }
+
+
+def bare(plane: ControlPlane, namespace: str, name: str = "solo", **spec: Any) -> dict[str, Any]:
+    """A pod that nobody owns."""
+    body = template(app=name, tier="web")
+    body["metadata"]["name"] = name
+    body["spec"] |= spec
+    made: dict[str, Any] = plane.must("POST", f"/api/v1/namespaces/{namespace}/pods", body)
+    return made
+
+
+def workload(
+    plane: ControlPlane, namespace: str, kind: str, name: str = "cart", replicas: int = 2
+) -> None:
+    """A Deployment, StatefulSet, DaemonSet, ReplicaSet or Job."""
+    selector = {"matchLabels": {"app": name}}
+    spec: dict[str, Any] = {"selector": selector, "template": template(app=name, tier="web")}
+    path = f"/apis/apps/v1/namespaces/{namespace}/{kind.lower()}s"
+    if kind == "Job":
+        path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        spec = {"template": template(app=name, tier="web")}
+        spec["template"]["spec"]["restartPolicy"] = "Never"
+    elif kind != "DaemonSet":
+        spec["replicas"] = replicas
+    if kind == "StatefulSet":
+        spec["serviceName"] = name
+    plane.must("POST", path, {"metadata": {"name": name}, "spec": spec})
+
+
+async def pods(
+    plane: ControlPlane, namespace: str, count: int, *, selector: str = "app=cart"
+) -> list[dict[str, Any]]:
+    """The pods of a selector once so many of them are Ready."""
+    path = f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}"
+
+    async def look() -> list[dict[str, Any]]:
+        _, answer = await plane.arequest("GET", path)
+        found = [item for item in answer["items"] if is_ready(item)]
+        return found if len(found) == count else []
+
+    return await eventually(look, f"{count} ready pods with {selector}")
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is Ready and stays."""
+    conditions = pod["status"].get("conditions") or []
+    going = pod["metadata"].get("deletionTimestamp")
+    return not going and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def policy(plane: ControlPlane, namespace: str, name: str, spec: Mapping[str, Any]) -> None:
+    """Create a NetworkPolicy of somebody else."""
+    path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
+    plane.must("POST", path, {"metadata": {"name": name}, "spec": spec})
+
+
+def read(plane: ControlPlane, path: str) -> tuple[int, Any]:
+    """What the administrator sees at a path."""
+    return plane.request("GET", path)
+
+
+def plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An object without the noise that every write leaves in its metadata."""
+    noise = {"managedFields", "resourceVersion", "generation"}
+    metadata = {key: value for key, value in item["metadata"].items() if key not in noise}
+    return {**item, "metadata": metadata}
