@@ -23,7 +23,7 @@ from responder.model import Role
 from responder.playbook.definition import Approve, Step
 from responder.store.interface import Event
 
-__all__ = ["Command", "Decision", "Kind", "begin", "decide", "fold", "fold_all"]
+__all__ = ["Command", "Decision", "Kind", "begin", "decide", "fold", "fold_all", "status_of"]
 
 DEFAULT_APPROVE = Approve(by=Role.APPROVER, within=1800 * SECOND, otherwise="stop", quorum=1)
 MAX_REPLANS = 5
@@ -80,7 +80,7 @@ def decide(run: RunState, now: int) -> Decision:
     return Decision(
         commands=tuple(commands),
         due=_next_due(run, now),
-        status=_status(run),
+        status=status_of(run),
         waiting_for=_waiting_for(run),
     )
 
@@ -272,7 +272,7 @@ def _undos(run: RunState, now: int) -> Iterator[Command]:
 
 def _rollback(run: RunState, now: int) -> Iterator[Command]:
     for state in _latest_first(run):
-        if state.undo in _UNDOING or (state.applied and not state.undo):
+        if state.undo in _UNDOING or (state.reversible and not state.undo):
             yield from _undo(state, now)
             return
 
@@ -335,7 +335,7 @@ def _halted(run: RunState) -> str:
 
 def _all_ended(run: RunState, ids: Iterable[str]) -> bool:
     pending_undo = run.rolling_back and any(
-        s.applied and s.undo not in {"done", "failed"} for s in run.steps.values()
+        s.reversible and s.undo not in {"done", "failed"} for s in run.steps.values()
     )
     return not pending_undo and all(_effective(run, step_id).ended for step_id in ids)
 
@@ -353,7 +353,9 @@ def _outcome(run: RunState) -> tuple[str, str]:
         stuck = [s.id for s in run.steps.values() if s.undo == "failed"]
         if stuck:
             return "needs-attention", f"undo failed for {', '.join(stuck)}"
-        return "undone", next(f"{s.id}: {s.error}" for s in steps if s.error)
+        stays = [s.id for s in steps if s.applied and not s.reversible]
+        why = next(f"{s.id}: {s.error}" for s in steps if s.error)
+        return "undone", why + (f"; cannot be taken back: {', '.join(stays)}" if stays else "")
     if run.broken:
         return "failed", run.broken
     failed = [s for s in steps if s.status is StepStatus.FAILED]
@@ -367,7 +369,10 @@ def _outcome(run: RunState) -> tuple[str, str]:
     return "succeeded", "; ".join(notes)
 
 
-def _status(run: RunState) -> str:
+def status_of(run: RunState) -> str:
+    """The one word for a run, as every door shows it."""
+    if run.outcome:
+        return run.outcome
     states = [state.status for state in run.steps.values()]
     if StepStatus.WAITING_APPROVAL in states or StepStatus.UNCERTAIN in states:
         return "waiting-approval"

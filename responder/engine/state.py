@@ -96,6 +96,11 @@ class StepState:
         } or (self.status is StepStatus.FAILED and self.started > 0)
         return changed and touched and self.undo != "done"
 
+    @property
+    def reversible(self) -> bool:
+        """Whether it is applied and its plan names a way back."""
+        return self.applied and bool(self.plan and self.plan.get("undo"))
+
     def to_env(self) -> dict[str, Any]:
         """The form expressions see as `steps.<id>`."""
         verdict = self.verdict["level"] if self.verdict else ""

@@ -89,19 +89,34 @@ class Metrics:
     def text(self, counts: Mapping[str, float], *, paused: bool) -> bytes:
         """The page itself."""
         self.paused.set(1 if paused else 0)
-        for name, gauge in self.gauges.items():
-            gauge.set(counts.get(name, 0))
+        for name, value in figures(counts).items():
+            self.gauges[name].set(value)
         return generate_latest(self.registry)
 
 
 _GAUGES = {
-    "queue_depth": "Runs with something to do now",
+    "queue_depth": "Runs that have something to do or wait for nothing but us",
     "oldest_pending_age_seconds": "Age of the oldest run that is due",
-    "approvals_pending": "Steps that wait for a person",
+    "approvals_pending": "Runs that wait for a person",
     "quarantines_active": "Incidents contained and not ended",
-    "quarantine_oldest_seconds": "Age of the oldest of them",
     "open_runs": "Runs not ended",
+    "store_bytes": "Size of the store",
+    "evidence_bytes": "Size of the evidence",
 }
+
+
+def figures(counts: Mapping[str, float]) -> dict[str, float]:
+    """The store's counts under the names of the page."""
+    waiting = ("waiting-approval", "waiting-external", "running", "paused")
+    return {
+        "queue_depth": counts.get("runs.running", 0),
+        "oldest_pending_age_seconds": counts.get("oldest_due_seconds", 0),
+        "approvals_pending": counts.get("runs.waiting-approval", 0),
+        "quarantines_active": counts.get("quarantines", 0),
+        "open_runs": sum(counts.get(f"runs.{word}", 0) for word in waiting),
+        "store_bytes": counts.get("store_bytes", 0),
+        "evidence_bytes": counts.get("evidence_bytes", 0),
+    }
 
 
 def _ended(metrics: Metrics, run: RunState, event: Event) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from responder.clock import iso
+from responder.engine.machine import status_of
 from responder.engine.state import RunState, StepState, StepStatus
 from responder.model import Severity
 from responder.playbook.definition import Playbook
@@ -74,7 +75,13 @@ def run_row(row: RunRow) -> Shown:
 def run_state(row: RunRow, run: RunState) -> Shown:
     """A run with every step."""
     steps = [_step(run, state) for state in run.steps.values()]
-    return {**run_row(row), "target": dict(run.target), "steps": steps}
+    paused = row.status == "paused" and not run.outcome
+    return {
+        **run_row(row),
+        "status": "paused" if paused else status_of(run),  # the row lags while calls are under way
+        "target": dict(run.target),
+        "steps": steps,
+    }
 
 
 def _step(run: RunState, state: StepState) -> Shown:
