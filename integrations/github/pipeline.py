@@ -53,6 +53,7 @@ class PipelineRun:
         name="pipeline.run",
         summary="Rebuild an image by the pipeline that the image map names for it",
         effect=Effect.CHANGE,
+        stage="built",
         params={
             "image": Param(
                 type="image", summary="image to rebuild; left out: the incident's own image"

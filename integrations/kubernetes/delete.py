@@ -23,6 +23,7 @@ INFO = ActionInfo(
     name="kubernetes.delete_pod",
     summary="Delete one isolated pod and wait until it is gone",
     effect=Effect.DESTROY,
+    stage="removed",
     params={
         "pod": Param(type="kubernetes.pod", summary="namespace/name, or a name", required=True),
         "force": Param(

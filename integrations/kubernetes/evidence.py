@@ -33,6 +33,7 @@ INFO = ActionInfo(
     name="kubernetes.snapshot",
     summary="Keep a pod's objects, owners, events, policies, services, node and logs as evidence",
     effect=Effect.READ,
+    stage="evidenced",
     params={
         "pod": Param(type="kubernetes.pod", summary="namespace/name, or a name", required=True)
     },

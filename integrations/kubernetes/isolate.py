@@ -27,6 +27,7 @@ INFO = ActionInfo(
     name="kubernetes.quarantine_pod",
     summary="Isolate one pod: deny its traffic in both directions, take it out of its workload",
     effect=Effect.CHANGE,
+    stage="contained",
     params={
         "pod": Param(type="kubernetes.pod", summary="namespace/name, or a name", required=True),
         "expires": Param(

@@ -26,6 +26,7 @@ INFO = ActionInfo(
     name="kubernetes.redeploy",
     summary="Roll a workload out with an image named by digest, and watch it to the end",
     effect=Effect.CHANGE,
+    stage="rolled-out",
     params={
         "workload": Param(
             type="string", summary="Deployment/x, StatefulSet/x or DaemonSet/x", required=True

@@ -27,6 +27,7 @@ INFO = ActionInfo(
     name="kubernetes.release_pod",
     summary="End the isolation of one pod: put its labels back and delete its policy",
     effect=Effect.CHANGE,
+    stage="released",
     params={
         "pod": Param(type="kubernetes.pod", summary="namespace/name, or a name", required=True)
     },
