@@ -4,17 +4,17 @@ import asyncio
 import hashlib
 import io
 import json
-import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tests.doubles.shapes import DoubleRun
+from tests.real.act import act_command, act_environment
+from tests.real.engine import Engine
 
 PIPELINE = Path(__file__).parent / "pipeline"
 
@@ -59,7 +59,9 @@ class Immediate:
 
     conclusion: str = "success"
     states: tuple[str, ...] = ()
-    archive: Callable[[DoubleRun], bytes] = lambda run: zipped({"build.json": build_json(run)})
+    archive: Callable[[DoubleRun], bytes | None] = lambda run: zipped(
+        {"build.json": build_json(run)}
+    )
 
     async def execute(self, run: DoubleRun) -> None:
         """Script the run's states; the artifact is there when it has succeeded."""
@@ -71,87 +73,65 @@ class Immediate:
 class Act:
     """Runs ``rebuild.yml`` for real with act, on this machine, against a Docker engine.
 
-    act binds its own servers to the host's outer address unless told not to, does not enforce
-    required inputs and shows no run-name: the double does these two. Each run has its own copy of
-    the repository, so that runs at the same time do not meet.
+    act does not enforce required inputs and shows no run-name: the double does these two. Each run
+    has its own copy of the repository, so that runs at the same time do not meet. It never shows a
+    run as ended before its artifact is there.
     """
 
-    docker_host: str
-    registry: str
+    act: Path
+    engine: Engine
     work: Path
-    program: Path = field(default_factory=lambda: Path(sys.executable).parent / "act")
-    files: Mapping[str, Path] = field(default_factory=dict)  # extra files of the repository
-    env: Mapping[str, str] = field(default_factory=dict)
 
     async def execute(self, run: DoubleRun) -> None:
         """Run the workflow and read its artifact folder; the exit code is the conclusion."""
         place = self.work / f"run-{run.id}-{run.attempt}"
         out = place / "artifact"
-        await asyncio.get_running_loop().run_in_executor(None, self._checkout, place)
+        await asyncio.to_thread(self._checkout, place)
         run.status = "in_progress"
         with (place / "act.jsonl").open("wb") as log:
             child = await asyncio.create_subprocess_exec(
-                *self._argv(run, place, out),
+                *self._command(run, out),
                 cwd=place / "repo",
-                env=self._environment(place),
+                env=act_environment(place / "home"),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-            try:
-                code = await child.wait()
-            except asyncio.CancelledError:
-                child.terminate()
-                await child.wait()
-                raise
+            code = await self._ended(run, child)
         members = {file.name: file.read_bytes() for file in out.iterdir()}
         run.archive = zipped(members) if members else None
-        run.status, run.conclusion = "completed", "success" if code == 0 else "failure"
+        if run.status != "completed":  # else it was cancelled meanwhile
+            run.conclusion = "success" if code == 0 else "failure"
+            run.status = "completed"
+
+    async def _ended(self, run: DoubleRun, child: asyncio.subprocess.Process) -> int:
+        """Wait for act; a run that is cancelled, or a double that stops, ends it too."""
+        waiting = asyncio.create_task(child.wait())
+        try:
+            while not (await asyncio.wait({waiting}, timeout=0.1))[0]:
+                if run.status == "completed":
+                    child.terminate()
+                    break
+            return await waiting
+        except asyncio.CancelledError:
+            child.terminate()
+            await child.wait()
+            raise
 
     def _checkout(self, place: Path) -> None:
         shutil.copytree(PIPELINE, place / "repo")
-        for name in ("artifact", "home", "bin"):
+        for name in ("artifact", "home"):
             (place / name).mkdir()
-        # Debian's client has BuildKit built in; a newer one earlier in PATH may lack buildx.
-        (place / "bin" / "docker").symlink_to("/usr/bin/docker")
-        for name, source in self.files.items():
-            shutil.copy(source, place / "repo" / name)
-        for argv in (
-            ["git", "init", "-q", "-b", "main"],
-            ["git", "add", "-A"],
-            ["git", "-c", "user.name=ci", "-c", "user.email=ci@example.test", "commit", "-qm", "x"],
-        ):
-            subprocess.run(argv, cwd=place / "repo", check=True, env=self._environment(place))
+        person = ["-c", "user.name=ci", "-c", "user.email=ci@example.test"]
+        for argv in (["init", "-q", "-b", "main"], ["add", "-A"], [*person, "commit", "-qm", "x"]):
+            subprocess.run(
+                ["git", *argv],
+                cwd=place / "repo",
+                check=True,
+                env=act_environment(place / "home"),
+            )
 
-    def _argv(self, run: DoubleRun, place: Path, out: Path) -> list[str]:
-        argv = [
-            str(self.program),
-            "workflow_dispatch",
-            *("-P", "ubuntu-latest=-self-hosted"),
-            *("-W", f".github/workflows/{run.workflow}"),
-            *("--json", "--no-cache-server"),
-            *("--container-daemon-socket", "-"),
-            *("--artifact-server-addr", "127.0.0.1"),
-        ]
-        handed = {
-            "DOCKER_HOST": self.docker_host,
-            "DOCKER_CONFIG": str(place / "home"),
-            "ARTIFACT_DIR": str(out),
-            "REGISTRY": self.registry,
-            **self.env,
-        }
-        for name, value in handed.items():
-            argv += ["--env", f"{name}={value}"]
-        for name, value in run.inputs.items():
-            argv += ["--input", f"{name}={value}"]
-        return argv
-
-    def _environment(self, place: Path) -> dict[str, str]:
-        home = str(place / "home")
-        return {
-            "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
-            "HOME": home,
-            "XDG_CACHE_HOME": home,
-            "XDG_CONFIG_HOME": home,
-        }
+    def _command(self, run: DoubleRun, out: Path) -> list[str]:
+        given = {"ARTIFACT_DIR": str(out), "REGISTRY": self.engine.registry}
+        return act_command(self.act, run.inputs, given, workflow=run.workflow, engine=self.engine)

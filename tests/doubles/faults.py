@@ -43,6 +43,7 @@ class Faults:
     without_details: bool = False  # as GitHub Enterprise Server up to 3.19: 204 only
     refuse_details: bool = False  # 422 that names the parameter
     archive_gone: bool = False  # 410 at the API
+    lies_about_size: bool = False  # says one byte, sends them all
     archive_late: int = 0  # times the kept file answers 410: its minute has passed
 
     def arm(self, where: str, fault: Fault, times: int = 1) -> None:
