@@ -27,6 +27,9 @@ class Rule:
     names: tuple[str, ...] = ()
 
 
+_EVERYTHING = Rule(groups=("*",), resources=("*",), verbs=("*",))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """The holder of a token; no rules at all (None) means an administrator."""
@@ -70,6 +73,21 @@ class Access:
         if subject.rules is None:
             return True
         return any(_grants(rule, ask) for rule in subject.rules)
+
+    @staticmethod
+    def rules(subject: Subject, namespace: str) -> list[dict[str, Any]]:
+        """What the subject may do in a namespace, as a rules review answers it."""
+        rules = [_EVERYTHING] if subject.rules is None else subject.rules
+        return [
+            {
+                "verbs": list(rule.verbs),
+                "apiGroups": list(rule.groups),
+                "resources": list(rule.resources),
+                **({"resourceNames": list(rule.names)} if rule.names else {}),
+            }
+            for rule in rules
+            if not rule.namespaces or namespace in rule.namespaces
+        ]
 
     def demand(self, subject: Subject, ask: Ask) -> None:
         """Raise the 403 refusal unless it is allowed."""

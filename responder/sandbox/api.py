@@ -17,7 +17,6 @@ from responder.sandbox.failure import (
     already_exists,
     bad_request,
     conflict,
-    invalid,
     not_found,
     precondition,
     too_many,
@@ -27,7 +26,7 @@ from responder.sandbox.objects import Item, Objects, stamp
 from responder.sandbox.patches import json_patch, merge_patch, strategic_patch
 from responder.sandbox.rules import check, check_update, with_defaults
 from responder.sandbox.selectors import matches
-from responder.sandbox.workloads import is_ready
+from responder.sandbox.workloads import ending_pod, is_ready
 
 __all__ = ["Api", "Place", "full"]
 
@@ -73,7 +72,7 @@ class Api:
             if self._objects.find(NAMESPACE, "", place.namespace) is None:
                 raise not_found(NAMESPACE, place.namespace)
         if meta.get("resourceVersion"):
-            raise bad_request("resourceVersion should not be set on objects to be created")
+            raise Refusal(500, "", "resourceVersion should not be set on objects to be created")
         for key in ("uid", "creationTimestamp", "generation", "resourceVersion", "selfLink"):
             meta.pop(key, None)
         if not meta.get("name") and meta.get("generateName"):
@@ -106,6 +105,11 @@ class Api:
         before = self._objects.get(place.kind, place.namespace, place.name)
         if place.sub == "scale":
             return self._scale(place, before, body, dry=dry)
+        if (
+            _meta(place.kind, body).get("uid", before["metadata"]["uid"])
+            != before["metadata"]["uid"]
+        ):
+            raise conflict(place.kind, place.name)
         return self._swap(place, before, body, dry=dry)
 
     def patch(self, place: Place, patch: Any, content_type: str, *, dry: bool) -> Item:
@@ -210,10 +214,9 @@ class Api:
         seconds = pod["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace
         if not pod["spec"].get("nodeName"):
             seconds = 0
-        if meta.get("deletionTimestamp"):
-            seconds = min(seconds, meta.get("deletionGracePeriodSeconds", 0))
-        ending = {"deletionTimestamp": stamp(self._objects.world.clock.now())}
-        marked = {**pod, "metadata": {**ending, **meta, "deletionGracePeriodSeconds": seconds}}
+        marked = pod
+        if seconds < meta.get("deletionGracePeriodSeconds", seconds + 1):
+            marked = ending_pod(self._objects, pod, seconds)
         if dry:
             return marked
         marked = self._objects.update(POD, marked)
@@ -238,6 +241,10 @@ class Api:
 
     def evict(self, place: Place, body: Item, *, dry: bool) -> Item:
         """POST to a pod's eviction: a deletion that disruption budgets may refuse with 429."""
+        if not isinstance(body, dict):
+            raise bad_request("the object provided is unrecognized (must be of type Eviction)")
+        if (body.get("metadata") or {}).get("name", place.name) != place.name:
+            raise bad_request("name in URL does not match name in Eviction object")
         pod = self._objects.get(POD, place.namespace, place.name)
         options = body.get("deleteOptions") or {}
         _check_preconditions(POD, pod, options.get("preconditions") or {})
@@ -251,7 +258,7 @@ class Api:
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource "
                 "does not support."
             )
-            raise Refusal(500, "InternalError", text, {})
+            raise Refusal(500, "", text)
         if budgets and pod["status"].get("phase") == "Running":
             self._take_from(budgets[0], pod, dry=dry)
         if not dry:
@@ -301,14 +308,10 @@ def _meta(kind: Kind, body: Any) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise bad_request(f"{kind.kind} cannot be handled: metadata must be an object")
     for key in ("labels", "annotations"):
-        if not isinstance(meta.get(key) or {}, dict):
-            raise invalid(
-                kind,
-                str(meta.get("name", "")),
-                f"metadata.{key}",
-                "FieldValueInvalid",
-                "must be a map",
-            )
+        words = meta.get(key) or {}
+        if not isinstance(words, dict) or not all(isinstance(w, str) for w in words.values()):
+            text = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+            raise bad_request(f"{text}: metadata.{key} must be a map of texts")
     return meta
 
 

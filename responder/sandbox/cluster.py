@@ -23,7 +23,7 @@ from responder.sandbox.controllers import Controllers
 from responder.sandbox.effects import Effects
 from responder.sandbox.failure import Refusal
 from responder.sandbox.kinds import BY_KIND, BY_PATH, Kind, kind_named
-from responder.sandbox.kubelet import Kubelet, Pace, Pull, Pulled
+from responder.sandbox.kubelet import Kubelet, Pace, Pull, pulled_elsewhere
 from responder.sandbox.logs import read_log
 from responder.sandbox.objects import Item, Objects
 from responder.sandbox.selectors import field_test, label_test
@@ -59,7 +59,7 @@ class Cluster:
         self._access = access or Access()
         self._work = Background()
         self._ended = asyncio.Event()
-        nodes = Kubelet(self.objects, world, self._work, pull or _pull_unknown, pace or Pace())
+        nodes = Kubelet(self.objects, world, self._work, pull or pulled_elsewhere, pace or Pace())
         self.kubelet = nodes
         self.controllers = Controllers(self.objects, world, self._work, nodes if kubelet else None)
         self._api = Api(self.objects, self.effects)
@@ -219,15 +219,20 @@ class Cluster:
         return self._one(kind, self._api.create(place, body, dry=dry), 201)
 
     async def _review(self, request: web.Request, subject: Subject) -> web.Response:
-        body = await request.json()
+        body = parse(await request.read(), POD)
         if request.path.endswith("selfsubjectreviews"):
             info = {"username": subject.name, "groups": ["system:authenticated"]}
             return web.json_response({**body, "status": {"userInfo": info}}, status=201)
+        if request.path.endswith("rulesreviews"):
+            rules = self._access.rules(subject, (body.get("spec") or {}).get("namespace", ""))
+            status = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
+            return web.json_response({**body, "status": status}, status=201)
         spec = (body.get("spec") or {}).get("resourceAttributes")
         if not spec:
             text = (
                 '.authorization.k8s.io "" is invalid: spec.resourceAttributes: '
-                "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+                "Invalid value: null: exactly one of nonResourceAttributes or "
+                "resourceAttributes must be specified"
             )
             raise Refusal(422, "Invalid", text, {"group": "authorization.k8s.io"})
         sub = spec.get("subresource", "")
@@ -256,6 +261,7 @@ _FIXED: dict[str, Any] = {
 }
 _REVIEWS = {
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
     "/apis/authentication.k8s.io/v1/selfsubjectreviews",
 }
 
@@ -306,11 +312,3 @@ def _dry_run(request: web.Request) -> bool:
         )
         raise Refusal(422, "Invalid", text, {"group": "meta.k8s.io"})
     return bool(words)
-
-
-def _pull_unknown(image: str) -> Pulled | None:
-    """An image of a registry that is not ours: its digest, or one made from its name."""
-    import hashlib
-
-    _, at, digest = image.partition("@")
-    return Pulled(digest=digest if at else "sha256:" + hashlib.sha256(image.encode()).hexdigest())

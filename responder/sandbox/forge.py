@@ -56,6 +56,7 @@ class Workflow:
     run_name: str = "rebuild {correlation_id}"
     inputs: Mapping[str, Input] = field(default_factory=_inputs)
     branches: Sequence[str] = ("main",)
+    source_tag: str = "1.0"  # the image whose own layers stand for the checked-out source
     fix: Mapping[str, bytes] = field(
         default_factory=lambda: {"usr/lib/libshop.so.1": b"libshop 1.0.1, fixed\n"}
     )
@@ -260,12 +261,12 @@ class Forge:
         if self.session is None:
             raise StepFailed("the forge has no session, expected one before its first run")
         inputs, now = run.inputs, self._world.clock.now()
-        mark = hashlib.sha256(f"{inputs['correlation_id']}/{run.id}/{run.attempt}".encode())
         revision = inputs.get("revision") or run.sha
         order = Order(
             registry=self.registry,
             image=inputs["image"],
-            tag=f"rebuild-{mark.hexdigest()[:12]}",
+            source_tag=self.workflow.source_tag,
+            tag=inputs["correlation_id"],
             revision=revision,
             source=f"https://github.invalid/{self.repo}",
             created=when(now),
@@ -283,6 +284,7 @@ class Forge:
             "digest": digest,
             "revision": revision,
             "correlation_id": inputs["correlation_id"],
+            "tag": order.tag,
         }
         data = zipped({"build.json": json.dumps(note, indent=1).encode()})
         number = "sha256:" + hashlib.sha256(data).hexdigest()

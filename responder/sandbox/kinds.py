@@ -49,6 +49,7 @@ _ALL = (
     Kind("Secret", "secrets", counts_generation=False),
     Kind("ServiceAccount", "serviceaccounts", counts_generation=False),
     Kind("PersistentVolumeClaim", "persistentvolumeclaims", has_status=True),
+    Kind("ReplicationController", "replicationcontrollers", has_status=True),
     Kind("ReplicaSet", "replicasets", "apps", has_status=True),
     Kind("Deployment", "deployments", "apps", has_status=True),
     Kind("StatefulSet", "statefulsets", "apps", has_status=True),

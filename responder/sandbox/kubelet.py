@@ -16,7 +16,7 @@ from responder.sandbox.background import Background
 from responder.sandbox.kinds import kind_named
 from responder.sandbox.objects import Item, Objects, stamp
 
-__all__ = ["Kubelet", "Pace", "Pulled", "report"]
+__all__ = ["Kubelet", "Pace", "Pull", "Pulled", "pulled_elsewhere", "report"]
 
 POD, NODE, EVENT = kind_named("Pod"), kind_named("Node"), kind_named("Event")
 
@@ -198,6 +198,12 @@ class Kubelet:
             for key in [key for key in self.logs if key[0] == uid]:
                 del self.logs[key]
             self._objects.delete(POD, now)
+
+
+def pulled_elsewhere(image: str) -> Pulled:
+    """The pull from a registry that is not ours: its digest, or one made from its name."""
+    _, at, digest = image.partition("@")
+    return Pulled(digest=digest if at else "sha256:" + hashlib.sha256(image.encode()).hexdigest())
 
 
 def report(objects: Objects, about: Item, level: str, reason: str, text: str) -> None:

@@ -33,7 +33,8 @@ class Order:
     """What to build."""
 
     registry: str  # host:port
-    image: str  # the image that runs now
+    image: str  # the repository to push to, with its host; a tag or digest says what to start from
+    source_tag: str  # what to start from when `image` does not say
     tag: str
     revision: str
     source: str
@@ -43,21 +44,22 @@ class Order:
 
 
 def split(image: str) -> tuple[str, str, str]:
-    """Host, repository and tag or digest of an image reference."""
+    """Host, repository and tag or digest (empty when neither) of an image reference."""
     rest, at, name = image.partition("@")
     host, _, path = rest.partition("/")
     repo, colon, tag = path.partition(":")
-    reference = name if at else (tag if colon else "latest")
+    reference = name if at else (tag if colon else "")
     return host, repo, reference
 
 
 async def rebuild(session: aiohttp.ClientSession, order: Order) -> tuple[str, str, list[str]]:
-    """Build and push; returns the image's name by tag, its digest, and the log.
+    """Build and push; returns the image's repository, its digest, and the log.
 
     Raises `StepFailed` with a reason when the base or image is not there or a push is refused.
     """
     link = _Link(session, order.registry)
     host, repo, reference = split(order.image)
+    reference = reference or order.source_tag
     if host != order.registry:
         raise StepFailed(f"image is at {host}, expected {order.registry}: no credentials for it")
     old, old_config = await link.image(repo, reference)
@@ -97,7 +99,7 @@ async def rebuild(session: aiohttp.ClientSession, order: Order) -> tuple[str, st
     await link.push(repo, image.config)
     await link.push_manifest(repo, order.tag, image.manifest)
     log.append(f"pushed {repo}:{order.tag} {image.digest}")
-    return f"{order.registry}/{repo}:{order.tag}", image.digest, log
+    return f"{order.registry}/{repo}", image.digest, log
 
 
 def _own_layers(

@@ -12,12 +12,21 @@ import hashlib
 import math
 from typing import Any
 
+from responder.clock import SECOND
 from responder.model import canonical
 from responder.sandbox.kinds import Kind, kind_named
 from responder.sandbox.objects import Item, Objects, controller_of, stamp
 from responder.sandbox.selectors import matches
 
-__all__ = ["claim", "is_active", "is_ready", "new_pod", "owner_reference", "replica_set"]
+__all__ = [
+    "claim",
+    "ending_pod",
+    "is_active",
+    "is_ready",
+    "new_pod",
+    "owner_reference",
+    "replica_set",
+]
 
 POD, REPLICA_SET = kind_named("Pod"), kind_named("ReplicaSet")
 
@@ -102,12 +111,16 @@ def remove_pod(objects: Objects, pod: Item) -> None:
     if not pod["spec"].get("nodeName") and not pod["metadata"].get("finalizers"):
         objects.delete(POD, pod)
         return
-    meta = {
-        **pod["metadata"],
-        "deletionTimestamp": stamp(objects.world.clock.now()),
-        "deletionGracePeriodSeconds": pod["spec"].get("terminationGracePeriodSeconds", 30),
-    }
-    objects.update(POD, {**pod, "metadata": meta})
+    objects.update(
+        POD, ending_pod(objects, pod, pod["spec"].get("terminationGracePeriodSeconds", 30))
+    )
+
+
+def ending_pod(objects: Objects, pod: Item, grace: int) -> Item:
+    """The pod marked as ending; the mark is the time at which its grace is over."""
+    until = stamp(objects.world.clock.now() + grace * SECOND)
+    ending = {"deletionTimestamp": until, "deletionGracePeriodSeconds": grace}
+    return {**pod, "metadata": {**pod["metadata"], **ending}}
 
 
 def _expendable_first(pod: Item) -> tuple[bool, bool, bool, int]:

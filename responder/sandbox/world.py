@@ -20,7 +20,7 @@ from responder.sandbox.effects import Effects
 from responder.sandbox.forge import Forge, Manner
 from responder.sandbox.images import LAYER, describe, make_image, make_layer
 from responder.sandbox.kinds import kind_named
-from responder.sandbox.kubelet import Pace, Pulled
+from responder.sandbox.kubelet import Pace, Pulled, pulled_elsewhere
 from responder.sandbox.objects import Item
 from responder.sandbox.pipeline import BASE_DIGEST, BASE_NAME, REVISION, SOURCE, split
 from responder.sandbox.registry import MANIFEST, Registry
@@ -163,11 +163,14 @@ class SandboxWorld:
         self.cluster.controllers.settle()
 
     def _pull(self, image: str) -> Pulled | None:
-        """What a node's pull of this image gives; images of other registries cannot be had."""
+        """What a node's pull of this image gives.
+
+        Images of other registries are taken to be there, so that a loaded dump can be rehearsed.
+        """
         host, repo, reference = split(image)
         if host != self.registry:
-            return None
-        name = self.images.resolve(repo, reference)
+            return pulled_elsewhere(image)
+        name = self.images.resolve(repo, reference or "latest")
         if not name:
             return None
         run = self.images.config(repo, name).get("config") or {}
