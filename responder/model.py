@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Self
 
+from responder.text import Secret
+
 __all__ = [
     "Alert",
     "AlertKind",
@@ -105,38 +107,6 @@ class VerdictLevel(StrEnum):
     APPLIED = "applied"
     ENFORCED = "enforced"
     PROVEN = "proven"
-
-
-class Secret:
-    """A text that shows itself as `***` everywhere but through `reveal`."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The text itself: only for the call that needs it, never for a log or an error."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "***"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        raise TypeError("secrets are compared with hmac.compare_digest only")
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __reduce__(self) -> str:
-        raise TypeError("a secret is not pickled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

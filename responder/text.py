@@ -11,11 +11,43 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["cut", "did_you_mean", "for_label", "for_terminal", "slug", "suggestion"]
+__all__ = ["Secret", "cut", "did_you_mean", "for_label", "for_terminal", "slug", "suggestion"]
 
 _LABEL = re.compile(r"[^A-Za-z0-9_.-]+")
 _LABEL_MAX = 63  # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
 _CONTROL = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+class Secret:
+    """A text that shows itself as `***` everywhere but through `reveal`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself: only for the call that needs it, never for a log or an error."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("secrets are compared with hmac.compare_digest only")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
 
 
 def for_terminal(text: str, limit: int = 1024) -> str:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from responder.clock import SECOND, World, duration
-from responder.engine import brakes, failing
+from responder.engine import brakes, failing, reversing
+from responder.engine.knowing import environment_of, history
 from responder.engine.lanes import KeyedLocks, Lane
 from responder.engine.machine import Command, Kind
-from responder.engine.state import RunState, StepState, StepStatus
+from responder.engine.state import RunState, StepState
 from responder.errors import NotFound, ResponderError, StepFailed, StepRetry
-from responder.model import Alert, Effect, Mode, Plan, Target
+from responder.model import Effect, Mode, Plan, Target
 from responder.playbook.definition import Step
-from responder.playbook.names import environment
 from responder.playbook.templates import TemplateError
 from responder.playbook.values import MISSING
 from responder.ports import Action, Call, Done, Pending, Resolver, redact
@@ -30,8 +30,6 @@ from responder.store.interface import Event
 __all__ = ["Lanes", "Performer"]
 
 log = logging.getLogger(__name__)
-UNDO = "undo"  # the built-in action that reverses an earlier step
-_UNDO_LOOK = 0.2  # seconds between looks at an undo that the same run carries out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +111,9 @@ class Performer:
     # ----------------------------------------------------------------- plan
 
     async def _plan(
-        self, run: RunState, step: Step, state: StepState, command: Command
+        self, run: RunState, step: Step, state: StepState, _command: Command
     ) -> list[Event]:
-        env = self._environment(run, state)
+        env = environment_of(run, state)
         if step.for_each is not None and state.id == step.id:
             return [self._expand(step, env)]
         if step.condition is not None and not step.condition.truth(env):
@@ -127,8 +125,8 @@ class Performer:
                 text = f"cannot be planned while only observing: {error}"
                 return [self._event("step_skipped", step=state.id, reason=text)]
             return [self._event("step_failed", step=state.id, error=str(error))]
-        if step.use == UNDO:
-            return self._plan_undo(run, state, params)
+        if step.use == reversing.UNDO:
+            return reversing.plan(run, state, params, self._world.clock.now())
         action = self._action(step)
         call = self._call(run, step, state, params)
         async with self._lane(action).place(self._urgency(run)):
@@ -160,7 +158,9 @@ class Performer:
         self, run: RunState, step: Step, state: StepState, plan: Plan, planned: Event
     ) -> list[Event]:
         """Mode and guard rails over a plan that would change something."""
-        ruling = brakes.check(plan, self._guard, run.playbook.limits, self._history(run, state.id))
+        ruling = brakes.check(
+            plan, self._guard, run.playbook.limits, history(run, state.id, self._window_pods())
+        )
         reasons = "; ".join(ruling.reasons)
         if ruling.answer is brakes.Answer.REFUSE:
             text = f"the guard rails refuse it: {reasons}"
@@ -218,8 +218,8 @@ class Performer:
     async def _apply(
         self, run: RunState, step: Step, state: StepState, command: Command
     ) -> list[Event]:
-        if step.use == UNDO:
-            return self._apply_undo(run, state)
+        if step.use == reversing.UNDO:
+            return reversing.apply(run, state, self._world.clock.now())
         action = self._action(step)
         if command.resumed and not action.info.looks_up and action.info.effect is not Effect.READ:
             text = "it was begun before a stop and cannot be looked up"
@@ -235,8 +235,8 @@ class Performer:
     async def _poll(
         self, run: RunState, step: Step, state: StepState, command: Command
     ) -> list[Event]:
-        if step.use == UNDO:
-            return self._poll_undo(run, state)
+        if step.use == reversing.UNDO:
+            return reversing.poll(run, state, self._world.clock.now())
         action = self._action(step)
         call = self._call(run, step, state, state.params, command)
         async with self._lanes.normal.place(self._urgency(run)):
@@ -247,9 +247,8 @@ class Performer:
     async def _verify(
         self, run: RunState, step: Step, state: StepState, command: Command
     ) -> list[Event]:
-        if step.use == UNDO:
-            verdict = {"level": "applied", "residual": [], "checks": {}}
-            return [self._event("step_done", step=state.id, verdict=verdict)]
+        if step.use == reversing.UNDO:
+            return reversing.verify(state, self._world.clock.now())
         action = self._action(step)
         plan = self._recorded(state)
         call = self._call(run, step, state, state.params, command)
@@ -279,40 +278,6 @@ class Performer:
         return [
             self._event("undo_pending", step=state.id, state=dict(outcome.state), check_at=check_at)
         ]
-
-    # ----------------------------------------------------------------- the built-in `undo`
-
-    def _plan_undo(self, run: RunState, state: StepState, params: Mapping[str, Any]) -> list[Event]:
-        other = run.steps.get(str(params.get("step", "")))
-        if other is None or not other.applied:
-            return [self._event("step_skipped", step=state.id, reason="there is nothing to undo")]
-        plan = Plan(action=UNDO, summary=f"undo step {other.id}", params=params)
-        return [
-            self._event(
-                "step_planned", step=state.id, plan=plan.to_json(), params=dict(params), asks=""
-            )
-        ]
-
-    def _apply_undo(self, run: RunState, state: StepState) -> list[Event]:
-        other = str(state.params["step"])
-        events = []
-        if run.step(other).undo not in {"asked", "running", "pending", "done"}:
-            events.append(self._event("undo_asked", step=other, person="playbook"))
-        waiting = Pending(
-            state={"undo": other}, after=_UNDO_LOOK, waiting_for=f"the undo of {other}"
-        )
-        return [*events, self._pending(state.id, waiting)]
-
-    def _poll_undo(self, run: RunState, state: StepState) -> list[Event]:
-        other = run.step(str(state.state["undo"]))
-        if other.undo == "done":
-            return [self._event("step_applied", step=state.id, result={})]
-        if other.undo == "failed":
-            return [self._event("step_failed", step=state.id, error=other.undo_error)]
-        waiting = Pending(
-            state=state.state, after=_UNDO_LOOK, waiting_for=f"the undo of {other.id}"
-        )
-        return [self._pending(state.id, waiting)]
 
     # ----------------------------------------------------------------- parts
 
@@ -354,7 +319,7 @@ class Performer:
                 exc_info=error,
                 extra={"event": "action_bug", "step": state.id},
             )
-        looks_up = step.use == UNDO or (
+        looks_up = step.use == reversing.UNDO or (
             step.use in self._actions and self._actions[step.use].info.looks_up
         )
         return failing.events_for(
@@ -366,29 +331,6 @@ class Performer:
             now=self._world.clock.now(),
             jitter=self._world.rng.random(),
         )
-
-    def _history(self, run: RunState, step_id: str) -> brakes.History:
-        applied = [s for s in run.steps.values() if s.applied and s.id != step_id and s.plan]
-        pods = {w for s in applied for w in _pods(s)}
-        return brakes.History(
-            run_pods=len(pods),
-            run_nodes=sum(s.plan["blast"]["nodes"] for s in applied if s.plan),
-            window_pods=self._window_pods(),
-        )
-
-    def _environment(self, run: RunState, state: StepState) -> dict[str, Any]:
-        env = environment(
-            alert=Alert.from_json(run.alert) if run.alert else None,
-            target=Target.from_json(run.target),
-            incident={"number": run.incident},
-            inputs=run.inputs,
-            steps={s.id: s.to_env() for s in run.steps.values() if "[" not in s.id},
-            run={"id": run.id, "outcome": run.outcome or _so_far(run), "mode": run.mode.value},
-            vars=run.playbook.vars,
-        )
-        if "[" in state.id:
-            env["item"] = state.item
-        return env
 
     def _call(
         self,
@@ -438,23 +380,3 @@ class Performer:
 
     def _event(self, type_: str, **data: Any) -> Event:
         return Event(type_, self._world.clock.now(), data)
-
-
-def _pods(state: StepState) -> list[str]:
-    changes = state.plan["changes"] if state.plan else []
-    return [
-        f"{c['ref'].get('namespace', '')}/{c['ref']['name']}"
-        for c in changes
-        if c["ref"]["kind"] == "Pod"
-    ]
-
-
-def _so_far(run: RunState) -> str:
-    """What `run.outcome` says in `finally`, before the run has ended."""
-    if run.cancelled:
-        return "cancelled"
-    failed = any(
-        s.status is StepStatus.FAILED and run.definition(s.id).on_error != "continue"
-        for s in run.steps.values()
-    )
-    return "failed" if failed or run.broken else "succeeded"

@@ -137,7 +137,13 @@ class Deciding:
     # ----------------------------------------------------------------- decide
 
     async def decide(
-        self, who: Who, run_id: str, step: str, yes: bool, plan: str, reason: str
+        self,
+        who: Who,
+        run_id: str,
+        step: str,
+        yes: bool,  # noqa: FBT001 - the decision itself
+        plan: str,
+        reason: str,
     ) -> dict[str, Any]:
         """A yes or a no to exactly one plan.
 

@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from responder.clock import World
 from responder.engine.driver import Driver, Hooks
 from responder.engine.lanes import Lane
 from responder.engine.performing import Lanes, Performer
 from responder.engine.state import RunState
-from responder.errors import ConfigError
 from responder.playbook.definition import Playbook
 from responder.playbook.loading import load_text
 from responder.ports import ActionInfo, Integration
@@ -49,9 +47,21 @@ class App:
     service: Service
     settings: Settings
     store: Store
-    driver: Driver
-    integrations: tuple[Integration, ...]
-    catalogue: Mapping[str, ActionInfo]
+
+    @property
+    def driver(self) -> Driver:
+        """Who carries the runs on."""
+        return self.service.core.driver
+
+    @property
+    def catalogue(self) -> Mapping[str, ActionInfo]:
+        """Every action that is set up."""
+        return self.service.core.catalogue
+
+    @property
+    def integrations(self) -> tuple[Integration, ...]:
+        """Every outside system that is set up."""
+        return self.service.core.integrations
 
     def reload(self, settings: Settings) -> None:
         """Put the playbooks of new settings in force: all of them, or none and the old stay."""
@@ -92,7 +102,7 @@ async def build(
     await store.open()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        app = await _assemble(settings, world, store, extra, anonymous)
+        app = await _assemble(settings, world, store, extra, open_=anonymous)
         for integration in app.integrations:
             if integration.close is not None:
                 stack.push_async_callback(integration.close)
@@ -124,50 +134,42 @@ async def _guarded(name: str, work: Coroutine[None, None, None]) -> None:
 
 
 async def _assemble(
-    settings: Settings, world: World, store: Store, extra: Sequence[Integration], anonymous: bool
+    settings: Settings, world: World, store: Store, extra: Sequence[Integration], *, open_: bool
 ) -> App:
-    evidence = StoreEvidence(store, world)
-    found = (*parts.integrations_of(settings, world, evidence), *extra)
+    """Everything joined, nothing started. `open_`: loopback needs no token (demo)."""
+    found = (*parts.integrations_of(settings, world, StoreEvidence(store, world)), *extra)
     actions = {action.info.name: action for one in found for action in one.actions}
     catalogue = {name: action.info for name, action in actions.items()}
     sources = {source.name: source for one in found for source in one.sources}
-    resolvers = {name: r for one in found for name, r in one.resolvers.items()}
-    guard = parts.guard(settings)
     hooks = parts.hooks(settings)
-    for name, hook in hooks.items():
-        if hook.source not in sources:
-            raise ConfigError(f"hooks.{name}.source: {hook.source} is not set up on this server")
+    parts.check_hooks(hooks, sources)
 
     def compile_text(text: str, file: str) -> Playbook:
         return load_text(text, file, catalogue, sources)
 
     live = Live(compile_text, parts.playbooks(settings, catalogue, sources))
-    pausers = [look for one in found for look in one.pausers]
-    pause = Pause(_pause_file(settings), pausers, world)
+    pause = Pause(
+        settings.store.path.parent / "PAUSE", [p for one in found for p in one.pausers], world
+    )
     pause.set_switch(await store.get_switch("pause"))
+    guard = parts.guard(settings)
     usage = Usage(guard.window, world)
-    usage.restore(await store.recent_events("apply_started", world.clock.now() - guard.window))
+    usage.note(await store.recent_events("apply_started", world.clock.now() - guard.window))
     metrics, news = Metrics(version()), News()
     performer = Performer(
         actions=actions,
-        resolvers=resolvers,
+        resolvers={name: r for one in found for name, r in one.resolvers.items()},
         guard=guard,
         world=world,
         lanes=Lanes(containment=Lane(CONTAINMENT_PLACES), normal=Lane(NORMAL_PLACES)),
         window_pods=usage.pods,
     )
-
-    def saved(run: RunState, events: Sequence[Event]) -> None:
-        usage.note(events)
-        metrics.observe(run, events)
-        news.tell(run.incident)
-
     driver = Driver(
         store=store,
         performer=performer,
         compile_playbook=live.of,
         world=world,
-        hooks=Hooks(paused=lambda: pause.reason, saved=saved),
+        hooks=Hooks(paused=lambda: pause.reason, saved=_listener(usage, metrics, news)),
     )
     core = Core(
         store=store,
@@ -183,17 +185,19 @@ async def _assemble(
         news=news,
         metrics=metrics,
         version=version(),
-        anonymous=anonymous,
+        anonymous=open_,
     )
-    return App(
-        service=Service(core),
-        settings=settings,
-        store=store,
-        driver=driver,
-        integrations=found,
-        catalogue=catalogue,
-    )
+    return App(service=Service(core), settings=settings, store=store)
 
 
-def _pause_file(settings: Settings) -> Path | None:
-    return settings.store.path.parent / "PAUSE"
+def _listener(
+    usage: Usage, metrics: Metrics, news: News
+) -> Callable[[RunState, Sequence[Event]], None]:
+    """What is told after every save: ceilings, figures, live pages."""
+
+    def saved(run: RunState, events: Sequence[Event]) -> None:
+        usage.note(events)
+        metrics.observe(run, events)
+        news.tell(run.incident)
+
+    return saved

@@ -35,9 +35,9 @@ class Demo:
         import aiohttp
 
         alert = self.sandbox.falco_alert()
-        async with aiohttp.ClientSession() as session:
-            async with session.post(f"{self.url}/v1/hooks/{HOOK}", json=alert) as answer:
-                body = await answer.json()
+        url = f"{self.url}/v1/hooks/{HOOK}"
+        async with aiohttp.ClientSession() as session, session.post(url, json=alert) as answer:
+            body = await answer.json()
         return int(body["alerts"][0]["incident"])
 
 

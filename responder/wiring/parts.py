@@ -20,7 +20,15 @@ from responder.settings import Hook, Settings, seconds
 from responder.store.interface import Brake
 from responder.text import suggestion
 
-__all__ = ["guard", "hooks", "integrations_of", "playbooks", "rules", "shipped_folder"]
+__all__ = [
+    "check_hooks",
+    "guard",
+    "hooks",
+    "integrations_of",
+    "playbooks",
+    "rules",
+    "shipped_folder",
+]
 
 
 def guard(settings: Settings) -> Guard:
@@ -54,6 +62,13 @@ def rules(settings: Settings, guard_: Guard) -> Rules:
 def hooks(settings: Settings) -> dict[str, HookInfo]:
     """The configured doors. Raises `ConfigError` naming the key."""
     return {name: _hook(name, hook, settings) for name, hook in settings.hooks.items()}
+
+
+def check_hooks(hooks: Mapping[str, HookInfo], sources: Mapping[str, object]) -> None:
+    """Every hook's source must be set up on this server."""
+    for name, hook in hooks.items():
+        if hook.source not in sources:
+            raise ConfigError(f"hooks.{name}.source: {hook.source} is not set up on this server")
 
 
 def _hook(name: str, hook: Hook, settings: Settings) -> HookInfo:

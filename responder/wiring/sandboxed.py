@@ -13,9 +13,7 @@ __all__ = ["HOOK", "sandbox_settings"]
 HOOK = "falco-sandbox"
 
 
-def sandbox_settings(
-    addresses: Mapping[str, str], folder: Path, **flags: Any
-) -> Settings:
+def sandbox_settings(addresses: Mapping[str, str], folder: Path, **flags: Any) -> Settings:
     """A configuration that reaches the sandbox at these addresses and keeps its store in `folder`.
 
     `flags` are further settings by dotted key with `__` for the dot.

@@ -23,10 +23,6 @@ class Usage:
         self._seen: deque[tuple[int, int]] = deque()
         self._sum = 0
 
-    def restore(self, events: Iterable[Event]) -> None:
-        """Count what earlier processes began."""
-        self.note(events)
-
     def note(self, events: Iterable[Event]) -> None:
         """Count what was begun now."""
         for event in events:

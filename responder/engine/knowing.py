@@ -1,0 +1,59 @@
+"""What a step may know of its run: the values of its expressions, and what was applied so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from responder.engine import brakes
+from responder.engine.state import RunState, StepState, StepStatus
+from responder.model import Alert, Target
+from responder.playbook.names import environment
+
+__all__ = ["environment_of", "history"]
+
+
+def environment_of(run: RunState, state: StepState) -> dict[str, Any]:
+    """The values that a step's expressions see."""
+    env = environment(
+        alert=Alert.from_json(run.alert) if run.alert else None,
+        target=Target.from_json(run.target),
+        incident={"number": run.incident},
+        inputs=run.inputs,
+        steps={s.id: s.to_env() for s in run.steps.values() if "[" not in s.id},
+        run={"id": run.id, "outcome": run.outcome or _so_far(run), "mode": run.mode.value},
+        vars=run.playbook.vars,
+    )
+    if "[" in state.id:
+        env["item"] = state.item
+    return env
+
+
+def history(run: RunState, step_id: str, window_pods: int) -> brakes.History:
+    """What was already applied, apart from this step, for the ceilings."""
+    applied = [s for s in run.steps.values() if s.applied and s.id != step_id and s.plan]
+    pods = {w for s in applied for w in _pods(s)}
+    return brakes.History(
+        run_pods=len(pods),
+        run_nodes=sum(s.plan["blast"]["nodes"] for s in applied if s.plan),
+        window_pods=window_pods,
+    )
+
+
+def _pods(state: StepState) -> list[str]:
+    changes = state.plan["changes"] if state.plan else []
+    return [
+        f"{c['ref'].get('namespace', '')}/{c['ref']['name']}"
+        for c in changes
+        if c["ref"]["kind"] == "Pod"
+    ]
+
+
+def _so_far(run: RunState) -> str:
+    """What `run.outcome` says in `finally`, before the run has ended."""
+    if run.cancelled:
+        return "cancelled"
+    failed = any(
+        s.status is StepStatus.FAILED and run.definition(s.id).on_error != "continue"
+        for s in run.steps.values()
+    )
+    return "failed" if failed or run.broken else "succeeded"
