@@ -158,6 +158,16 @@ def test_unrendered_custom_fields_are_absent() -> None:
     assert fields["env"] == "staging"
 
 
+def test_a_field_with_an_endless_name_is_left_to_the_raw_text() -> None:
+    """Names of fields are bounded as their values are."""
+    event = payloads.falco_pod()
+    event["output_fields"] |= {"k" * 5000: "v", "long": "v" * 90_000}
+    alert = read(event)
+    assert max(map(len, alert.fields)) < 300
+    assert len(alert.fields["long"]) < 8300
+    assert json.loads(alert.raw) == event
+
+
 @pytest.mark.parametrize("value", ["null", "N/A", "$X", "${HOME}", "proc.name"])
 def test_an_intruder_cannot_hide_a_process_behind_a_word_for_nothing(value: str) -> None:
     """What a process calls itself is said, unless Falco itself marks it as unknown."""

@@ -73,7 +73,8 @@ def sound(alert: Alert) -> None:
         assert part.isprintable()
         assert ".." not in part
         assert len(part) < 800
-    for value in alert.fields.values():
+    for key, value in alert.fields.items():
+        assert len(key) < 300
         assert not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
@@ -85,7 +86,7 @@ def post(name: str, body: bytes, *, items: int = 1) -> list[Alert]:
             alerts = SOURCES[name].parse({}, body, hook)
         except BadAlert:
             continue
-        assert len(alerts) >= items
+        assert items <= len(alerts) < 1000
         for alert in alerts:
             sound(alert)
         got += alerts
@@ -184,7 +185,7 @@ def test_nothing_authentic_is_lost_among_foreign_payloads(name: str) -> None:
 )
 def test_bodies_made_to_break_are_answered(name: str, body: bytes) -> None:
     """Empty, cut, deep, doubled, wide: refused or kept, with a bounded number of alerts."""
-    assert len(post(name, body, items=0)) <= 3 * 1002
+    post(name, body, items=0)
 
 
 @pytest.mark.parametrize("name", SOURCES)
