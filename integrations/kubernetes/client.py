@@ -44,6 +44,7 @@ Json = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
 FIELD_MANAGER = "responder"
 ANSWER_MAX = 64 * 1024 * 1024  # bytes of one JSON answer; a list of 10,000 pods is about 60 MiB
+_STATUS_MAX = 256 * 1024
 _ERROR, _INVALID, _TOO_MANY, _SERVER = 400, 422, 429, 500
 _CLASSES: dict[int, type[ResponderError]] = {404: NotFound, 409: Conflict}
 _REMEDIES = {
@@ -298,7 +299,7 @@ class Api:
     async def _refusal(self, request: _Request, answer: aiohttp.ClientResponse) -> ResponderError:
         status: Json = {}
         with suppress(ValueError, aiohttp.ClientError):
-            value = json.loads(await answer.content.read(1 << 18))
+            value = json.loads(await _up_to(answer, _STATUS_MAX))
             status = value if isinstance(value, dict) else {}
         after = retry_after(dict(answer.headers), self.connection.world.clock.now())
         return _translate(self._what(request), request, answer.status, status, after)
@@ -309,16 +310,21 @@ class Api:
 
 async def _bounded(answer: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
     """Read at most `limit` bytes: text is cut there, JSON that does not end is refused."""
+    data = await _up_to(answer, limit + 1)
+    if len(data) > limit and "json" in answer.content_type:
+        raise StepFailed(f"{what}: the answer has more than {limit} bytes")
+    return data[:limit]
+
+
+async def _up_to(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for part in answer.content.iter_any():
         parts.append(part)
         size += len(part)
-        if size > limit and "json" in answer.content_type:
-            raise StepFailed(f"{what}: the answer has more than {limit} bytes")
         if size >= limit:
             break
-    return b"".join(parts)[:limit]
+    return b"".join(parts)
 
 
 def _writing(

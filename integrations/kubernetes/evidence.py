@@ -8,11 +8,11 @@ the last applied configuration go out, and values of environment variables that 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from integrations.kubernetes.client import Api, Json
@@ -22,6 +22,7 @@ from integrations.kubernetes.owners import chain
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.policy import selects, service_selects
 from integrations.kubernetes.rights import right
+from integrations.kubernetes.together import together
 from responder.clock import iso
 from responder.errors import ResponderError, StepFailed
 from responder.model import Effect, Plan, Verdict, VerdictLevel
@@ -91,10 +92,10 @@ class _Bundle:
         version = (item.get("metadata") or {}).get("resourceVersion", "")
         await self.keep(name, _text(clean(item)), {"path": path, "resourceVersion": version})
 
-    async def attempt(self, what: str, work: Awaitable[None]) -> None:
+    async def attempt(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do one part; its failure is a gap."""
         try:
-            await work
+            await work()
         except ResponderError as error:
             self.gaps.append(f"{what}: {error}")
 
@@ -131,12 +132,8 @@ class Snapshot:
         clock = api.connection.world.clock
         bundle = _Bundle(self.sink, call, f"{namespace}_{name}_{uid[:8]}", clock.now)
         await bundle.json("pod.json", path, pod)
-        await asyncio.gather(
-            bundle.attempt("owners", _owners(api, bundle, pod)),
-            bundle.attempt("events", _events(api, bundle, pod)),
-            bundle.attempt("node", _node(api, bundle, pod)),
-            *(bundle.attempt(kind, _neighbours(api, bundle, pod, kind)) for kind in _NEIGHBOURS),
-            *(_logs(api, bundle, pod, status) for status in statuses(pod)),
+        await together(
+            bundle.attempt(what, work) for what, work in _parts(api, bundle, pod).items()
         )
         manifest = _manifest(bundle, api.cluster, pod)
         sha = await bundle.keep("manifest.json", manifest, {"path": ""})
@@ -198,6 +195,25 @@ _NEIGHBOURS: Mapping[str, tuple[str, _Picker]] = {
 }
 
 
+def _parts(api: Api, bundle: _Bundle, pod: Json) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Everything that is kept besides the pod, each part by its name for a person."""
+    parts: dict[str, Callable[[], Awaitable[None]]] = {
+        "owners": partial(_owners, api, bundle, pod),
+        "events": partial(_events, api, bundle, pod),
+        "node": partial(_node, api, bundle, pod),
+    }
+    for kind in _NEIGHBOURS:
+        parts[f"objects {kind}"] = partial(_neighbours, api, bundle, pod, kind)
+    for status in statuses(pod):
+        name = str(status["name"])
+        if status.get("containerID"):
+            parts[f"log of {name}"] = partial(_log, api, bundle, pod, name, previous=False)
+        if status.get("restartCount") or (status.get("lastState") or {}).get("terminated"):
+            what = f"previous log of {name}"
+            parts[what] = partial(_log, api, bundle, pod, name, previous=True)
+    return parts
+
+
 async def _neighbours(api: Api, bundle: _Bundle, pod: Json, kind: str) -> None:
     name, picks = _NEIGHBOURS[kind]
     labels = pod["metadata"].get("labels") or {}
@@ -232,15 +248,6 @@ async def _node(api: Api, bundle: _Bundle, pod: Json) -> None:
     if name:
         path = named("Node", "", name)
         await bundle.json("node.json", path, await api.get(path))
-
-
-async def _logs(api: Api, bundle: _Bundle, pod: Json, status: Json) -> None:
-    name = str(status["name"])
-    if status.get("containerID"):
-        await bundle.attempt(f"log of {name}", _log(api, bundle, pod, name, previous=False))
-    if status.get("restartCount") or (status.get("lastState") or {}).get("terminated"):
-        what = f"previous log of {name}"
-        await bundle.attempt(what, _log(api, bundle, pod, name, previous=True))
 
 
 async def _log(api: Api, bundle: _Bundle, pod: Json, container: str, *, previous: bool) -> None:

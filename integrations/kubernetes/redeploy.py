@@ -76,6 +76,7 @@ class Redeploy:
         plan = _design(call, api, workload, container, image, pods)
         if plan.changes and self.fleet.dry_runs(api):
             body = _patch(workload, container, image, plan.changes[0].after["annotations"])
+            del body["metadata"]["resourceVersion"]  # a moved status is no news for a dry run
             await api.patch(named(kind, namespace, name), body, dry_run=True)
         return plan
 

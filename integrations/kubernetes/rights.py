@@ -8,12 +8,12 @@ API server cannot list the rules, nothing is refused here: the call itself will 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.paths import KINDS
+from integrations.kubernetes.together import together
 from responder.clock import Clock
 from responder.errors import NotFound, ResponderError, StepFailed
 from responder.ports import ActionInfo, Permission
@@ -115,7 +115,7 @@ async def doctor(api: Api, infos: Sequence[ActionInfo], namespaces: Sequence[str
                 key = (permission.group, permission.resource, verb, namespace)
                 wanted.setdefault(key, (permission, []))[1].append(info.name)
     try:
-        answers = await asyncio.gather(*(_may(api, *key) for key in wanted))
+        answers = await together(_may(api, *key) for key in wanted)
     except ResponderError as error:
         return str(error)
     lacking = [

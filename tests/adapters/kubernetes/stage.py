@@ -152,11 +152,13 @@ def template(image: str = OLD, **labels: str) -> dict[str, Any]:
     }
 
 
-def bare(plane: ControlPlane, namespace: str, name: str = "solo", **spec: Any) -> dict[str, Any]:
-    """A pod that nobody owns."""
+def bare(
+    plane: ControlPlane, namespace: str, name: str = "solo", *, bound: bool = False
+) -> dict[str, Any]:
+    """A pod that nobody owns; the scheduler leaves it alone unless it is to be `bound`."""
     body = template(app=name, tier="web")
     body["metadata"]["name"] = name
-    body["spec"] |= spec
+    body["spec"]["schedulerName"] = "default-scheduler" if bound else "nobody"
     made: dict[str, Any] = plane.must("POST", f"/api/v1/namespaces/{namespace}/pods", body)
     return made
 

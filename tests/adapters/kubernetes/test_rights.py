@@ -1,0 +1,135 @@
+"""Every action works with exactly the rights it declares, and says which one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from integrations.kubernetes import INFOS
+from responder.errors import StepFailed
+from responder.model import Target, VerdictLevel
+from responder.ports import ActionInfo
+from tests.adapters.kubernetes import stage
+from tests.real.cluster import ControlPlane
+from tests.real.kubelet import FakeKubelet
+
+pytestmark = pytest.mark.control_plane
+
+CHANGING = [info for info in INFOS if info.name != "kubernetes.snapshot"]
+EACH_RIGHT = [
+    (info, f"{verb} {right.resource}")
+    for info in CHANGING
+    for right in info.permissions
+    for verb in right.verbs
+]
+SNAPSHOT = next(info for info in INFOS if info.name == "kubernetes.snapshot")
+
+
+def asked(info: ActionInfo, namespace: str) -> Any:
+    """A request that the action can fulfil on the stage of `setting`."""
+    params: Mapping[str, Any] = {"pod": f"{namespace}/solo"}
+    if info.name == "kubernetes.redeploy":
+        params = {"workload": "Deployment/cart", "image": stage.NEW}
+    return stage.call(info.name.removeprefix("kubernetes."), Target(namespace=namespace), **params)
+
+
+async def setting(plane: ControlPlane, info: ActionInfo, namespace: str) -> None:
+    """What the action needs to find: a workload, a pod, an isolated pod."""
+    if info.name == "kubernetes.redeploy":
+        stage.workload(plane, namespace, "Deployment", replicas=0)
+        return
+    stage.bare(plane, namespace, bound=info.name == "kubernetes.snapshot")
+    if info.name in {"kubernetes.release_pod", "kubernetes.delete_pod"}:
+        async with stage.product(plane, plane.admin_token) as made:
+            await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+async def test_an_action_works_with_its_declared_rights_and_no_other(
+    control_plane: ControlPlane, namespace: str, info: ActionInfo
+) -> None:
+    """A service account with a Role of the declared rules: plan, apply, verify, undo."""
+    await setting(control_plane, info, namespace)
+    name = info.name.removeprefix("kubernetes.")
+    request = asked(info, namespace)
+    with FakeKubelet(control_plane, namespace):
+        async with stage.product(control_plane, control_plane.admin_token) as admin:
+            token = stage.account(control_plane, namespace, [stage.action(admin, name)])
+        async with stage.product(control_plane, token) as made:
+            plan, result = await stage.perform(made, request)
+            doer = stage.action(made, name)
+            verdict = await doer.verify(request, plan, result)
+            assert verdict.level is not VerdictLevel.RESIDUAL
+            if info.undoable:
+                await stage.settle(doer, request, await doer.undo(request, plan, result))
+
+
+@pytest.mark.parametrize(
+    ("info", "lost"), EACH_RIGHT, ids=[f"{info.name}-{lost}" for info, lost in EACH_RIGHT]
+)
+async def test_without_one_right_an_action_refuses_before_it_changes_anything(
+    control_plane: ControlPlane, namespace: str, info: ActionInfo, lost: str
+) -> None:
+    """The refusal names the right and the rule that gives it."""
+    await setting(control_plane, info, namespace)
+    before = _world(control_plane, namespace)
+    name = info.name.removeprefix("kubernetes.")
+    async with stage.product(control_plane, control_plane.admin_token) as admin:
+        token = stage.account(control_plane, namespace, [stage.action(admin, name)], skip=lost)
+    async with stage.product(control_plane, token) as made:
+        with pytest.raises(StepFailed) as caught:
+            await stage.perform(made, asked(info, namespace))
+    verb, resource = lost.split()
+    text = str(caught.value)
+    assert f"/{resource}" in text or lost in text, text
+    assert f'verbs ["{verb}"]' in text or "give our account that right" in text, text
+    assert _world(control_plane, namespace) == before
+
+
+def _world(plane: ControlPlane, namespace: str) -> list[Any]:
+    paths = (
+        f"/api/v1/namespaces/{namespace}/pods",
+        f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+        f"/apis/apps/v1/namespaces/{namespace}/deployments",
+    )
+    return [[item["spec"] for item in plane.must("GET", path)["items"]] for path in paths]
+
+
+@pytest.mark.parametrize(
+    "lost", sorted({f"get {right.resource}" for right in SNAPSHOT.permissions[-1:]})
+)
+async def test_evidence_is_kept_without_one_right_and_the_gap_names_it(
+    control_plane: ControlPlane, namespace: str, lost: str
+) -> None:
+    """Half of the evidence is worth more than none; the verdict says what is missing."""
+    stage.bare(control_plane, namespace, bound=True)
+    request = stage.call("snapshot", pod=f"{namespace}/solo")
+    with FakeKubelet(control_plane, namespace):
+        await stage.pods(control_plane, namespace, 1, selector="app=solo")
+        async with stage.product(control_plane, control_plane.admin_token) as admin:
+            doer = stage.action(admin, "snapshot")
+            token = stage.account(control_plane, namespace, [doer], skip=lost)
+        async with stage.product(control_plane, token) as made:
+            plan, result = await stage.perform(made, request)
+            verdict = await stage.action(made, "snapshot").verify(request, plan, result)
+    assert verdict.level is VerdictLevel.RESIDUAL
+    assert any(lost.split()[1] in gap and "403" in gap for gap in verdict.residual)
+
+
+async def test_the_doctor_names_missing_rules_and_is_content_with_all(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """One check for each cluster."""
+    async with stage.product(control_plane, control_plane.admin_token) as admin:
+        full = stage.account(control_plane, namespace, admin.actions)
+        less = stage.account(control_plane, namespace, admin.actions, skip="patch deployments")
+    async with stage.product(control_plane, full, namespaces=(namespace,)) as made:
+        assert await made.checks["kubernetes:prod"]() == "ok"
+    async with stage.product(control_plane, less, namespaces=(namespace,)) as made:
+        text = await made.checks["kubernetes:prod"]()
+    assert 'apiGroups ["apps"], resources ["deployments"], verbs ["patch"]' in text
+    assert namespace in text
+    assert "kubernetes.redeploy" in text
+    assert "get pods" not in text
