@@ -66,7 +66,10 @@ class Cluster:
         self.app = web.Application(client_max_size=_BODY_MAX)
         self.app.router.add_get("/_sandbox/effects", self._show_effects)
         self.app.router.add_get("/_sandbox/state", self._show_state)
-        self.app.router.add_route("*", "/{path:.*}", self._serve)
+        for prefix in ("api", "apis"):
+            self.app.router.add_route("*", f"/{prefix}/{{path:.*}}", self._serve)
+        for path in _FIXED:
+            self.app.router.add_get(path, self._serve)
 
     def load(self, dump: Iterable[Mapping[str, Any]]) -> None:
         """Put objects as `kubectl get -o json|yaml` printed them; lists are opened, the rest kept.

@@ -58,7 +58,7 @@ class Controllers:
         self._prompt: dict[Key, None] = {}
         self._batched: dict[Key, None] = {}
         self._gone: dict[tuple[str, str], None] = {}
-        self._due: set[Key] = set()
+        self._due: dict[Key, float] = {}  # when a look is already arranged
         self._wake, self._stale = asyncio.Event(), asyncio.Event()
         objects.listen(self._changed)
 
@@ -155,12 +155,17 @@ class Controllers:
         if item is None:
             return
         wait = table[kind](self._objects, item)
-        if wait is not None and key not in self._due:
-            self._due.add(key)
-            self._work.start(self._later(wait, key))
+        if wait is None:
+            return
+        due = self._world.clock.monotonic() + wait
+        if due < self._due.get(key, due + 1):
+            self._due[key] = due
+            self._work.start(self._later(wait, key, due))
 
-    async def _later(self, seconds: float, key: Key) -> None:
+    async def _later(self, seconds: float, key: Key, due: float) -> None:
         await self._world.clock.sleep(seconds + 0.01)
-        self._due.discard(key)
+        if self._due.get(key) != due:
+            return  # an earlier look was arranged meanwhile
+        del self._due[key]
         self._prompt[key] = None
         self._wake.set()

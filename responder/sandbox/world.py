@@ -17,6 +17,7 @@ from responder.clock import World, iso
 from responder.sandbox.access import Access, Subject
 from responder.sandbox.cluster import Cluster
 from responder.sandbox.effects import Effects
+from responder.sandbox.faults import Faults
 from responder.sandbox.forge import Forge, Manner
 from responder.sandbox.images import LAYER, describe, make_image, make_layer
 from responder.sandbox.kinds import kind_named
@@ -57,6 +58,11 @@ class SandboxWorld:
         )
         self.images = Registry(self.world, self.effects_tally)
         self.forge = Forge(self.world, manner=manner, effects=self.effects_tally)
+        self.faults = Faults(self.world)
+        systems = (("cluster", self.cluster.app), ("forge", self.forge.app))
+        for name, app in (*systems, ("registry", self.images.app)):
+            app.middlewares.append(self.faults.middleware(name))
+        self.cluster.app.router.add_post("/_sandbox/faults", self._order_fault)
         self._pods, self._nodes, self._ports = pods, nodes, ports
         self._runners: list[web.AppRunner] = []
         self.cluster_url = self.forge_url = self.registry = ""
@@ -87,6 +93,14 @@ class SandboxWorld:
         finally:
             for runner in self._runners:
                 await runner.cleanup()
+
+    async def _order_fault(self, request: web.Request) -> web.Response:
+        """Take one fault as JSON; 400 says what is wrong with it."""
+        try:
+            self.faults.order_json(await request.json())
+        except (TypeError, ValueError) as error:
+            return web.json_response({"message": str(error)}, status=400)
+        return web.json_response({})
 
     async def _serve(self, app: web.Application, port: int) -> str:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

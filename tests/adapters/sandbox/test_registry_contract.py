@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import aiohttp
 import pytest
@@ -23,12 +23,12 @@ class Registry:
 
     async def send(
         self, method: str, path: str, data: bytes | None = None, kind: str = ""
-    ) -> tuple[int, aiohttp.typedefs.LooseHeaders, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """One request; never raises for a status."""
         url = path if path.startswith("http") else self.root + path
         headers = {"Content-Type": kind or "application/octet-stream", "Accept": MANIFEST}
         async with self.session.request(method, url, data=data, headers=headers) as answer:
-            return answer.status, answer.headers, await answer.read()
+            return answer.status, _plain(answer.headers), await answer.read()
 
     async def error(self, method: str, path: str, data: bytes | None = None, kind: str = "") -> str:
         """The status and code of a refusal."""
@@ -55,6 +55,11 @@ class Registry:
         status, headers, _ = await self.send("PUT", path, manifest, MANIFEST)
         assert (status, headers["Docker-Content-Digest"]) == (201, _digest(manifest))
         return _digest(manifest)
+
+
+def _plain(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers by their names in one way of writing them."""
+    return {str(name).title(): value for name, value in headers.items()}
 
 
 def _digest(data: bytes) -> str:
