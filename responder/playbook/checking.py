@@ -73,7 +73,9 @@ def check(
     parts = _Parts()
     if "vars" in top:
         parts.vars = _vars(report, top["vars"])
-    variables = {key: type_of(value) for key, value in parts.vars.items()}
+    variables = None
+    if "vars" not in top or top["vars"].kind == "map":
+        variables = {key: type_of(value) for key, value in parts.vars.items()}
     if "on" in top:
         parts.triggers, parts.manual = check_triggers(report, top["on"], variables, sources)
     _settings(report, top, parts)
@@ -167,7 +169,7 @@ def _work(
     report: Report,
     top: Mapping[str, Node],
     parts: _Parts,
-    variables: Mapping[str, Type],
+    variables: Mapping[str, Type] | None,
     catalogue: Mapping[str, ActionInfo],
 ) -> None:
     inputs = {name: param_type(spec.type) for name, spec in (parts.manual or {}).items()}

@@ -54,7 +54,7 @@ class Names:
 
     report: Report
     catalogue: Mapping[str, ActionInfo]
-    variables: Mapping[str, Type]
+    variables: Mapping[str, Type] | None
     inputs: Mapping[str, Type]
 
     def action(self, name: str) -> ActionInfo | None:
@@ -84,6 +84,7 @@ def check_steps(names: Names, node: Node) -> Mapping[str, Step]:
             report, value, f'step "{key}"', STEP_KEYS, ("use",) if value.kind == "map" else ()
         )
         found[key], places[key] = keys, key_node
+    report.steps = tuple(found)
     needs = {step: _needs(report, step, keys, found) for step, keys in found.items()}
     _circles(report, needs, places)
     used = {step: _use(keys) for step, keys in found.items()}

@@ -19,7 +19,10 @@ _HELP: Final = "write - alert: {source: [...], rule: [...]} or - manual: {}"
 
 
 def check_triggers(
-    report: Report, node: Node, variables: Mapping[str, Type], sources: Collection[str] | None
+    report: Report,
+    node: Node,
+    variables: Mapping[str, Type] | None,
+    sources: Collection[str] | None,
 ) -> tuple[tuple[AlertTrigger, ...], Mapping[str, InputSpec] | None]:
     """The alert triggers, and the inputs when it may be started by hand."""
     if node.kind != "list" or not node.items:
@@ -43,7 +46,7 @@ def check_triggers(
 def _alert(
     report: Report,
     node: Node,
-    variables: Mapping[str, Type],
+    variables: Mapping[str, Type] | None,
     sources: Collection[str] | None,
     earlier: Sequence[AlertTrigger],
 ) -> list[AlertTrigger]:

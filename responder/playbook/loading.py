@@ -170,7 +170,9 @@ class _Builder:
                 self._stop(event, "PB005", "one file holds one playbook", "move it to its own file")
         elif isinstance(event, yaml.AliasEvent):
             self._refuse(event, "PB004", "aliases are refused", "write the value out, or use vars")
-            self._put(self._node("scalar", event, event))
+            node = self._node("scalar", event, event)
+            self._report.settle(node.line, node.column)
+            self._put(node)
         elif isinstance(event, yaml.ScalarEvent):
             self._properties(event)
             self._put(self._node("scalar", event, event, value=self._scalar(event)))
@@ -198,6 +200,7 @@ class _Builder:
                 self._report.add(
                     key, "PB006", f"a key must be text, got {key.shown}", "put it in quotes"
                 )
+                self._report.settle(key.line, key.column)
             elif key.value in seen:
                 first = seen[key.value].line
                 self._report.add(

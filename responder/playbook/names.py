@@ -80,18 +80,21 @@ def param_type(name: str) -> Type:
     return PARAM_TYPES.get(name, DYN)
 
 
-def trigger_names(variables: Mapping[str, Type]) -> dict[str, Type]:
-    """What a trigger's condition may use: there is no incident and no run yet."""
+def trigger_names(variables: Mapping[str, Type] | None) -> dict[str, Type]:
+    """What a trigger's condition may use: there is no incident and no run yet.
+
+    `variables` is None where `vars` itself is at fault: no more faults come of that.
+    """
     return {
         "alert": ALERT,
         "target": TARGET,
         "severity": SEVERITY,
-        "vars": object_of("vars", variables),
+        "vars": DYN if variables is None else object_of("vars", variables),
     }
 
 
 def run_names(
-    variables: Mapping[str, Type], inputs: Mapping[str, Type], steps: Mapping[str, Type]
+    variables: Mapping[str, Type] | None, inputs: Mapping[str, Type], steps: Mapping[str, Type]
 ) -> dict[str, Type]:
     """What a step's condition and parameters may use; `steps` holds those upstream only."""
     return {

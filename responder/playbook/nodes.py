@@ -56,6 +56,8 @@ class Report:
     def __init__(self, file: str, text: str) -> None:
         self.file, self.text = file, text
         self.problems: list[Problem] = []
+        self.steps: tuple[str, ...] = ()  # all names of steps, for suggestions
+        self._settled: set[tuple[int, int]] = set()
         self._lines = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
 
     def add(self, node: Node, code: str, message: str, fix: str = "") -> None:
@@ -64,7 +66,13 @@ class Report:
 
     def at(self, line: int, column: int, code: str, message: str, fix: str = "") -> None:
         """A problem at a line and column."""
+        if (line, column) in self._settled:
+            return
         self.problems.append(Problem(self.file, line, column, code, message, fix))
+
+    def settle(self, line: int, column: int) -> None:
+        """What stands here is known to be wrong: nothing more is said about it."""
+        self._settled.add((line, column))
 
     def inside(
         self, node: Node, part: str, offset: int, code: str, message: str, fix: str = ""

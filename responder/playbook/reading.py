@@ -45,13 +45,15 @@ def mapping(
         )
         return {}
     found: dict[str, Node] = {}
+    meant = set()  # a mistyped key is not missing as well
     for key, key_node, value in node.pairs():
         if key in known:
             found.setdefault(key, value)
         elif isinstance(key_node.value, str):
+            meant.add(did_you_mean(key, known))
             report.add(key_node, "PB010", f'{what}: unknown key "{key}"', suggestion(key, known))
     for key in required:
-        if key not in found:
+        if key not in found and key not in meant:
             report.add(node, "PB011", f'{what}: the key "{key}" is missing', f'add "{key}:"')
     return found
 
@@ -174,15 +176,18 @@ def expression(
     except ExpressionError as error:
         code, message, fix = error.code, error.message, error.fix
         if error.unknown.startswith("steps."):
-            code, message, fix = _not_upstream(error.unknown.removeprefix("steps."), error)
+            code, message, fix = _not_upstream(report, error)
         report.inside(node, body, error.offset, code, message, fix)
         return None
 
 
-def _not_upstream(word: str, error: ExpressionError) -> tuple[str, str, str]:
+def _not_upstream(report: Report, error: ExpressionError) -> tuple[str, str, str]:
+    word = error.unknown.removeprefix("steps.")
     if "." in word:  # a result that the step does not have
         return error.code, error.message, error.fix
-    fix = error.fix or f'add "{word}" to "needs" if that is the step'
+    fix = suggestion(word, report.steps)
+    if word in report.steps:
+        fix = f'add "{word}" to "needs"'
     return "PB052", f'"{word}" is no step that has run before this one', fix
 
 

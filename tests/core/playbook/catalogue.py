@@ -9,7 +9,7 @@ from responder.ports import ActionInfo, Param
 
 __all__ = ["CATALOGUE", "SOURCES"]
 
-SOURCES = ("falco", "alertmanager", "trivy", "tetragon")
+SOURCES = ("falco", "alertmanager", "generic", "pagerduty")
 
 
 def _action(
