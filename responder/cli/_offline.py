@@ -1,0 +1,61 @@
+"""What commands without a server borrow from the wiring: the only file here that imports it.
+
+Imported inside command functions only, because it loads the whole product.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from responder import wiring
+from responder.cli._errors import USAGE, CliError
+from responder.errors import ConfigError
+from responder.playbook.definition import Playbook
+from responder.ports import ActionInfo, Source
+from responder.settings import Settings
+
+__all__ = ["catalogue", "part", "playbooks", "settings", "sources"]
+
+DEFAULT_FILE = Path("config.toml")
+
+
+def part(name: str) -> Any:
+    """A function of the wiring that this build may lack; raises `CliError` then."""
+    found = getattr(wiring, name, None)
+    if found is None:
+        raise CliError(f"this build has no part for it ({name})", code=USAGE)
+    return found
+
+
+def settings(
+    path: Path | None, flags: Mapping[str, Any] | None = None, *, secrets: bool = True
+) -> Settings:
+    """The configuration as the server would read it. Raises `ConfigError`."""
+    if path is None and DEFAULT_FILE.is_file():
+        path = DEFAULT_FILE
+    if path is not None and not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; `responder init` writes one")
+    return wiring.load_settings(path, environ=os.environ, flags=flags, secrets=secrets)
+
+
+def catalogue() -> Mapping[str, ActionInfo]:
+    """Every action of every integration, without any outside system."""
+    found: Mapping[str, ActionInfo] = part("offline_catalogue")()
+    return found
+
+
+def sources() -> Mapping[str, Source]:
+    """Every alert source, by name."""
+    found: Mapping[str, Source] = part("offline_sources")()
+    return found
+
+
+def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:
+    """Load files and folders (none: the shipped ones). Raises `PlaybookError` with all faults."""
+    from responder.playbook.loading import load_folder
+    from responder.wiring.parts import shipped_folder
+
+    return load_folder(list(paths) or [shipped_folder()], catalogue(), frozenset(sources()))
