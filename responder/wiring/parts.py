@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import integrations
+from integrations._webhook import check_auth
+from integrations.generic import check_mapping
 from responder.clock import SECOND, World
 from responder.engine.brakes import ALWAYS_PROTECTED, Guard
 from responder.engine.intake import Rules
@@ -79,8 +81,10 @@ def _hook(name: str, hook: Hook, settings: Settings) -> HookInfo:
     if hook.cluster and hook.cluster not in settings.clusters:
         hint = suggestion(hook.cluster, settings.clusters)
         raise ConfigError(f"hooks.{name}.cluster: there is no [clusters.{hook.cluster}]; {hint}")
+    check_auth(hook.auth, f"hooks.{name}.auth")
     options: dict[str, Any] = dict(hook.options)
     if hook.mapping:
+        check_mapping(hook.mapping, f"hooks.{name}.mapping")
         options["mapping"] = _mapper(name, hook.mapping)
     cluster = hook.cluster
     if not cluster and len(settings.clusters) == 1:
