@@ -19,6 +19,7 @@ from responder.text import for_terminal
 __all__ = ["Column", "colour", "emit", "paint", "say", "table", "yaml"]
 
 _CELL = 80
+_OLD_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # YAML 1.1 misreads them
 Column = tuple[str, str]  # heading, key ("a.b" looks inside)
 
 
@@ -88,12 +89,16 @@ def yaml(value: Any, indent: int = 0) -> list[str]:
     if isinstance(value, Mapping) and value:
         lines = []
         for key, item in value.items():
-            head = f"{pad}{json.dumps(str(key)) if not str(key).isidentifier() else key}:"
-            lines += _joined(head, item, indent)
+            lines += _joined(f"{pad}{_key(str(key))}:", item, indent)
         return lines
     if isinstance(value, list | tuple) and value:
         return [line for item in value for line in _item(pad, item, indent)]
     return [pad + json.dumps(value)]
+
+
+def _key(text: str) -> str:
+    plain = text.isidentifier() and text.isascii() and text.lower() not in _OLD_WORDS
+    return text if plain else json.dumps(text)
 
 
 def _joined(head: str, item: Any, indent: int) -> list[str]:
