@@ -28,6 +28,7 @@ import json
 import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -349,10 +350,12 @@ def _settings(host: str, table: Mapping[str, Any]) -> RegistrySettings:
 
 
 def _asked(call: Call) -> ImageName:
-    image = parse_image(str(call.params.get("image") or call.target.image))
-    if not (image.tag or image.digest) and call.target.digest and not call.params.get("image"):
-        return ImageName(image.host, image.repository, digest=call.target.digest)
-    return image
+    """The image named, else the incident's own: by digest where known, since tags move."""
+    if named := call.params.get("image"):
+        return parse_image(str(named))
+    image = parse_image(call.target.image)
+    digest = call.target.digest
+    return replace(image, digest=digest) if is_digest(digest) else image
 
 
 def _platform(index: Mapping[str, Any]) -> str:
