@@ -162,6 +162,11 @@ def _vars(report: Report, node: Node) -> Mapping[str, Any]:
     for key, key_node, value in node.pairs():
         if reading.name(report, key_node, key_node.value, "vars", dashes=False):
             found[key] = value.plain()
+            if "${{" in report.text[value.start : value.end]:
+                report.add(
+                    value, "PB012", f"vars: {key} is a plain value, no expression is read here",
+                    "use the expression where it is needed",
+                )  # fmt: skip
     return found
 
 

@@ -36,6 +36,7 @@ FINALLY_KEYS: Final = ("use", "with", "if", "timeout", "retry")
 ON_ERROR: Final = ("stop", "continue", "undo")
 OTHERWISE: Final = ("stop", "continue")
 APPROVERS: Final = ("responder", "approver", "admin")
+MAX_STEPS: Final = 200  # more than any person reviews
 _SECOND: Final = 1_000_000
 _WEEK: Final = 7 * 86_400 * _SECOND
 
@@ -76,10 +77,18 @@ def check_steps(names: Names, node: Node) -> Mapping[str, Step]:
     if node.kind != "map" or not node.entries:
         report.add(node, "PB017", "steps: expected at least one step", 'write "name: {use: …}"')
         return {}
+    if len(node.entries) > MAX_STEPS:
+        report.add(node, "PB016", f"steps: more than {MAX_STEPS}", "split the playbook in two")
+        return {}
     found: dict[str, Mapping[str, Node]] = {}
     places: dict[str, Node] = {}
     for key, key_node, value in node.pairs():
         reading.name(report, key_node, key_node.value, "step", dashes=False)
+        if key.startswith("finally_"):
+            report.add(
+                key_node, "PB013", f'step: "{key}" could be mistaken for a step of "finally"',
+                "give it another name",
+            )  # fmt: skip
         keys = reading.mapping(
             report, value, f'step "{key}"', STEP_KEYS, ("use",) if value.kind == "map" else ()
         )

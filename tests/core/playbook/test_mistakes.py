@@ -93,6 +93,8 @@ MISTAKES: tuple[tuple[str, str, str, str, str], ...] = (
     ("starts: true", "starts: ^yes", "PB012", "expected true or false", "write true"),
     ("  mark:", "  ^mark-it:", "PB013", '"mark-it" is no name', 'write "mark_it"'),
     ("contain-and", "^Contain_and", "PB013", "is no name", 'write "contain-and-rebuild"'),
+    ("  mark:", "  ^finally_1:", "PB013", "could be mistaken", "another name"),
+    ("team: shop", 'team: shop\n  pod: ^"${{ target.pod }}"', "PB012", "no expression", "use"),
     ("mode: approve", "mode: ^aprove", "PB014", '"aprove" is not known', 'did you mean "approve"?'),
     ("by: approver", "by: ^viewer", "PB014", '"viewer"', "one of: responder, approver, admin"),
     ("on_error: continue", "on_error: ^ignore", "PB014", '"ignore"', "stop, continue, undo"),
@@ -210,6 +212,37 @@ def test_an_expression_too_deep_or_too_long_is_refused() -> None:
         text = GOOD.replace(WHEN, f'when: "{condition}"')
         assert [code for _, _, code, _, _ in problems_of(text)] == ["PB035"]
     assert problems_of(GOOD.replace(WHEN, f"when: {'x' * 5000}"))[0][2] == "PB035"
+
+
+def test_more_steps_than_a_person_reviews_are_refused() -> None:
+    """The order of steps is looked for in a square of their number."""
+    steps = "".join(f"  s{n}: {{use: chat.post, with: {{text: x}}}}\n" for n in range(201))
+    text = f"playbook: a\non: [{{manual: }}]\nsteps:\n{steps}"
+    assert [found[:3] for found in problems_of(text)] == [(4, 3, "PB016")]
+
+
+@pytest.mark.parametrize("before", ["é", "💥", "\U0001d4b3 e\u0301", "\t", "日本"])
+def test_columns_count_characters_whatever_stands_before(before: str) -> None:
+    """Not bytes and not UTF-16 units: what an editor in Unicode mode shows."""
+    text, line, column = planted(
+        'with: {image: "${{ target.image }}"',
+        'with: {options: {note: "#"}, image: "${{ target.^imag }}"'.replace("#", before),
+    )
+    ((found),) = problems_of(text)
+    assert found[:3] == (line, column, "PB031")
+
+
+@pytest.mark.parametrize("style", ["|", ">", ">-"])
+def test_a_condition_over_several_lines_is_pointed_into(style: str) -> None:
+    """A block keeps the place where it can be found, and its beginning where not."""
+    text, line, column = planted(
+        WHEN, f"when: {style}\n        alert.^severty >= severity.medium\n"
+    )
+    (found,) = problems_of(text)
+    assert found[:3] == (line, column, "PB031")
+    folded = f"when: {style}\n        alert.rule != ''\n        && alert.severty > 1\n"
+    (found,) = problems_of(GOOD.replace(WHEN, folded))
+    assert found[0] in {7, 9}
 
 
 def test_a_playbook_that_nothing_starts_is_refused() -> None:
