@@ -17,8 +17,8 @@ _TEXT = 400
 _STAGES = {
     "detected": "detected",
     "contained": "contained",
-    "evidenced": "evidence kept",
-    "built": "rebuilt",
+    "evidenced": "evidence",
+    "built": "built",
     "rolled-out": "rolled out",
     "released": "released",
     "removed": "removed",
@@ -26,13 +26,19 @@ _STAGES = {
 }
 
 
-def line(entry: Mapping[str, Any]) -> str:
-    """`12:04:01Z  step      text (by anna, cli)`."""
+def line(entry: Mapping[str, Any], word: str = "") -> str:
+    """`12:04:01Z  contained   text (anna, cli)`: a reached stage says more than "step" does."""
     kind = str(entry["kind"])
+    word = word or _reached(entry) or kind
     by = f"  ({entry['person']}, {entry['door']})" if entry.get("person") else ""
     text = for_terminal(str(entry["text"]), _TEXT) + for_terminal(by)
-    shown = paint(f"{for_terminal(kind):<9}", _SHADES.get(kind, ""))
+    shown = paint(f"{for_terminal(word, 20):<10}", _SHADES.get(kind, ""))
     return f"{str(entry['at'])[11:19]}Z  {shown} {text}"
+
+
+def _reached(entry: Mapping[str, Any]) -> str:
+    data = entry.get("data") or {}
+    return _STAGES.get(data.get("stage", ""), "") if data.get("event") == "step_done" else ""
 
 
 def incident_lines(incident: Mapping[str, Any]) -> list[str]:

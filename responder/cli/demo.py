@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,32 +42,27 @@ def demo(port: int, *, yes: bool, leave: bool) -> None:
     from responder import logs
 
     logs.set_up("error", "auto")
-    with tempfile.TemporaryDirectory(prefix="responder-demo-") as folder:
-        asyncio.run(_demo(Path(folder), port, yes=yes, leave=leave))
+    asyncio.run(_demo(port, yes=yes, leave=leave))
 
 
-async def _demo(folder: Path, port: int, *, yes: bool, leave: bool) -> None:
-    from responder.cli import _offline
-    from responder.web.app import Limits, listening, make_app
+async def _demo(port: int, *, yes: bool, leave: bool) -> None:
+    from responder.wiring.demo import demo as staged
 
-    limits = Limits(grace_seconds=2)
-    async with _offline.part("demo")(folder) as stage:
-        app = make_app(stage.service, limits=limits)
-        try:
-            async with listening(app, "127.0.0.1", port, limits=limits) as url:
-                _introduce(url, folder)
-                teller = Teller(stage.service, url, yes=yes)
-                await teller.tell(stage.hook, stage.headers, stage.payload)
-                if not leave:
-                    say(f"\nThe server stays at {url} until Ctrl-C.")
-                    await asyncio.Event().wait()
-        except OSError as failure:
-            raise CliError(
-                f"cannot listen at 127.0.0.1:{port}",
-                code=UNREACHABLE,
-                why=failure.strerror or str(failure),
-                fix="responder demo --port 0",
-            ) from None
+    try:
+        async with staged(port=port) as stage:
+            _introduce(stage.url, stage.folder)
+            teller = Teller(stage.app.service, stage.url, yes=yes)
+            await teller.tell(await stage.attack())
+            if not leave:
+                say(f"\nThe server stays at {stage.url} until Ctrl-C.")
+                await asyncio.Event().wait()
+    except OSError as failure:
+        raise CliError(
+            f"cannot listen at 127.0.0.1:{port}",
+            code=UNREACHABLE,
+            why=failure.strerror or str(failure),
+            fix="responder demo --port 0",
+        ) from None
 
 
 def _introduce(url: str, folder: Path) -> None:
@@ -78,23 +72,21 @@ def _introduce(url: str, folder: Path) -> None:
 
 
 class Teller:
-    """Sends the alert, tells the story as it happens, and asks what the story asks."""
+    """Tells an incident's story as it happens, and asks what the story asks."""
 
     def __init__(self, service: Service, url: str, *, yes: bool) -> None:
         self._service = service
         self._url = url
         self._yes = yes
 
-    async def tell(self, hook: str, headers: Mapping[str, str], payload: bytes) -> None:
+    async def tell(self, number: int) -> None:
         """From the alert to the end; raises `CliError` when it does not end well."""
-        _, answer = await self._service.receive(hook, headers, payload, "127.0.0.1")
-        number = int(answer["alerts"][0]["incident"])
         who = self._who()
         try:
             async with asyncio.timeout(None if self._can_ask() else _DEADLINE):
                 async for entry in self._service.watch(who, number, 0):
                     if entry is not None:
-                        click.echo(line(entry))
+                        click.echo(line(entry, "detected" if entry["kind"] == "alert" else ""))
                         await self._answer(who, number, entry)
         except TimeoutError:
             raise CliError("the story did not end in time", code=WAITING) from None
@@ -107,7 +99,8 @@ class Teller:
         run, step = str(entry["data"]["run"]), str(entry["data"]["step"])
         plan = await self._service.plan(who, run, step)
         for text in str(plan["diff"]).splitlines():
-            click.echo(paint(f"           {for_terminal(text)}", _shade(text)))
+            if text and (self._can_ask() or text[0] not in "+-"):
+                click.echo(paint(f"           {for_terminal(text)}", _shade(text)))
         command = f"responder approve {number} {step} --plan {plan['hash']} --server {self._url}"
         if not self._yes and not await self._ask(command):
             return
@@ -140,6 +133,7 @@ class Teller:
     def _finish(self, incident: Mapping[str, Any]) -> None:
         number = incident["number"]
         click.echo(f"\n{paint(summary(incident), 'green')}  (incident #{number})")
+        click.echo("Verified:")
         for fact in _proven(incident):
             click.echo(f"  {for_terminal(fact)}")
         click.echo("\nNext:")

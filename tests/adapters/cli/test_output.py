@@ -87,14 +87,27 @@ def test_the_story_is_told_line_by_line(run: Run) -> None:
     """Time, kind, text; the end is talk."""
     result = run("incident", "watch", "42")
     assert result.stdout == (
-        "12:04:01Z  alert     first alert\n12:04:01Z  step      pod isolated\n"
+        "12:04:01Z  alert      first alert\n12:04:01Z  step       pod isolated\n"
     )
     assert "#42 is open" in result.stderr
 
 
+def test_a_reached_stage_is_named_in_the_story(run: Run, service: FakeService) -> None:
+    """Only when it was reached, not while the step is on its way."""
+    data = {"event": "step_done", "stage": "contained"}
+    planned = {**data, "event": "step_planned"}
+    service.entries = [
+        {**entry_of(1, "plan", "step"), "data": planned},
+        {**entry_of(2, "isolated", "step"), "data": data},
+    ]
+    assert run("incident", "tail", "42").stdout == (
+        "12:04:01Z  step       plan\n12:04:01Z  contained  isolated\n"
+    )
+
+
 def test_tail_shows_the_last_lines(run: Run) -> None:
     """As many as asked for."""
-    assert run("incident", "tail", "42", "-n", "1").stdout == "12:04:01Z  step      pod isolated\n"
+    assert run("incident", "tail", "42", "-n", "1").stdout == "12:04:01Z  step       pod isolated\n"
 
 
 def test_a_secret_stands_alone_on_stdout(run: Run, service: FakeService) -> None:
