@@ -69,7 +69,7 @@ class Cluster:
         for prefix in ("api", "apis"):
             self.app.router.add_route("*", f"/{prefix}/{{path:.*}}", self._serve)
         for path in _FIXED:
-            self.app.router.add_get(path, self._serve)
+            self.app.router.add_get(f"{path}{{slash:/?}}", self._serve)
 
     def load(self, dump: Iterable[Mapping[str, Any]]) -> None:
         """Put objects as `kubectl get -o json|yaml` printed them; lists are opened, the rest kept.
@@ -112,7 +112,7 @@ class Cluster:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         subject = self._access.subject(request.headers.get("Authorization", ""))
-        fixed = _FIXED.get(request.path)
+        fixed = _FIXED.get(request.path.rstrip("/"))
         if fixed is not None:
             return web.json_response(fixed)
         if request.path in _REVIEWS:
@@ -255,6 +255,11 @@ _FIXED: dict[str, Any] = {
         "major": "1",
         "minor": "36",
         "gitVersion": "v1.36.0-sandbox",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "none",
         "platform": "sandbox",
     },
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
