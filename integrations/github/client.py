@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
 
 import github
 import requests
@@ -126,12 +125,22 @@ class Forge:
     async def artifacts(self, repo: str, run_id: int, name: str) -> list[Artifact]:
         """The artifacts of that name, the newest first."""
 
+        path = f"/repos/{repo}/actions/runs/{run_id}/artifacts"
+
         def call() -> list[Artifact]:
-            found = self._api().get_repo(repo).get_workflow_run(run_id)
+            # Not WorkflowRun.get_artifacts: that fetches the run first, to learn this address.
+            _, body = self._api().requester.requestJsonAndCheck(
+                "GET", path, parameters={"name": name, "per_page": str(_NEWEST)}
+            )
             listed = [
-                Artifact(item.id, item.name, item.size_in_bytes, bool(item.expired))
-                for item in islice(found.get_artifacts(), _NEWEST)
-                if item.name == name
+                Artifact(
+                    int(item["id"]),
+                    str(item["name"]),
+                    int(item["size_in_bytes"]),
+                    bool(item["expired"]),
+                )
+                for item in body["artifacts"]
+                if item["name"] == name
             ]
             return sorted(listed, key=lambda item: item.id, reverse=True)
 
@@ -145,7 +154,7 @@ class Forge:
 
         def call() -> str:
             api = self._api()
-            path = f"{api.get_repo(repo).url}/actions/artifacts/{artifact}/zip"
+            path = f"/repos/{repo}/actions/artifacts/{artifact}/zip"
             status, headers, _ = api.requester.requestJson("GET", path)
             if status == HTTPStatus.GONE:
                 raise NotFound(f"{self.name}: artifact {artifact} of {repo} is gone (410)")
@@ -203,14 +212,14 @@ def _auth(settings: ForgeSettings) -> github.Auth.Auth:
 
 
 def _run(run: WorkflowRun) -> Run:
-    raw: Mapping[str, Any] = run.raw_data
+    """Read attributes that every listed run has: `raw_data` would fetch each run once more."""
     return Run(
-        id=int(raw["id"]),
-        attempt=int(raw.get("run_attempt") or 1),
-        title=str(raw.get("display_title") or raw.get("name") or ""),
-        status=str(raw.get("status") or ""),
-        conclusion=str(raw.get("conclusion") or ""),
-        url=str(raw.get("html_url") or ""),
+        id=run.id,
+        attempt=run.run_attempt or 1,
+        title=run.display_title or "",
+        status=run.status or "",
+        conclusion=run.conclusion or "",
+        url=run.html_url or "",
         created=int(run.created_at.timestamp() * SECOND),
     )
 

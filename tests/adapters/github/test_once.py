@@ -26,7 +26,7 @@ async def test_a_dispatch_whose_answer_is_lost_is_found_and_followed(fault: Faul
         told(fault, b.double)
         assert isinstance(done, Done)
         assert b.dispatched() == 1
-        assert b.double.asked["dispatch"] == 1
+        assert b.double.asked["dispatch"] == b.double.asked["list"] == b.double.asked["run"] == 1
 
 
 @pytest.mark.parametrize("fault", LOST, ids=lambda fault: fault.name)
