@@ -11,23 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from responder import wiring
-from responder.cli._errors import USAGE, CliError
 from responder.errors import ConfigError
 from responder.playbook.definition import Playbook
 from responder.ports import ActionInfo, Source
 from responder.settings import Settings
 
-__all__ = ["catalogue", "part", "playbooks", "settings", "sources"]
+__all__ = ["catalogue", "playbooks", "settings", "sources"]
 
 DEFAULT_FILE = Path("config.toml")
-
-
-def part(name: str) -> Any:
-    """A function of the wiring that this build may lack; raises `CliError` then."""
-    found = getattr(wiring, name, None)
-    if found is None:
-        raise CliError(f"this build has no part for it ({name})", code=USAGE)
-    return found
 
 
 def settings(
@@ -43,19 +34,21 @@ def settings(
 
 def catalogue() -> Mapping[str, ActionInfo]:
     """Every action of every integration, without any outside system."""
-    found: Mapping[str, ActionInfo] = part("offline_catalogue")()
-    return found
+    from responder.wiring.known import catalogue as known
+
+    return known()
 
 
 def sources() -> Mapping[str, Source]:
     """Every alert source, by name."""
-    found: Mapping[str, Source] = part("offline_sources")()
-    return found
+    from responder.wiring.known import sources as known
+
+    return known()
 
 
 def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:
     """Load files and folders (none: the shipped ones). Raises `PlaybookError` with all faults."""
     from responder.playbook.loading import load_folder
-    from responder.wiring.parts import shipped_folder
+    from responder.playbook.shipped import shipped_folder
 
     return load_folder(list(paths) or [shipped_folder()], catalogue(), frozenset(sources()))

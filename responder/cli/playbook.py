@@ -71,9 +71,10 @@ def test(paths: tuple[Path, ...]) -> None:
     import asyncio
 
     from responder.cli import _offline
+    from responder.wiring import offline
 
     loaded = _offline.playbooks(paths)
-    run = _offline.part("test_playbooks")  # -> [(playbook, line, ok, detail)]
+    run = offline.test_playbooks  # -> [(playbook, line, ok, detail)]
     results = asyncio.run(run(loaded))
     for name, at, ok, detail in results:
         click.echo(f"{'ok  ' if ok else 'FAIL'}  {name}:{at}  {for_terminal(detail)}".rstrip())
@@ -97,9 +98,9 @@ def show(client: Client, name: str, *, server_side: bool) -> None:
 @playbook.command()
 def schema() -> None:
     """JSON Schema (draft-07) for editors."""
-    from responder.cli import _offline
+    from responder.wiring import offline
 
-    click.echo(json.dumps(_offline.part("playbook_schema")(), indent=2))
+    click.echo(json.dumps(offline.playbook_schema(), indent=2))
 
 
 @playbook.command()

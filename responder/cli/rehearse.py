@@ -32,10 +32,10 @@ def rehearse(playbook: str, alert: str, cluster: Path | None, source: str, *, ye
     """
     import asyncio
 
-    from responder.cli import _offline
+    from responder.wiring import offline
 
     body = options.read_input(alert)
-    run = _offline.part("rehearse")
+    run = offline.rehearse
     result = asyncio.run(run(playbook, body, source=source, cluster=cluster, approve=yes))
     for entry in result["timeline"]:
         click.echo(line(entry))

@@ -81,8 +81,9 @@ def restore(file: Path, config: Path | None, *, yes: bool) -> None:
     What happened outside since the backup is not in it: open runs look before they act.
     """
     from responder.cli import _offline
+    from responder.wiring import offline
 
     settings = _offline.settings(config, secrets=False)
     options.confirm(f"Replace {settings.store.path} with {file}?", already=yes)
-    kept = asyncio.run(_offline.part("restore_store")(settings, file))
+    kept = asyncio.run(offline.restore_store(settings, file))
     say(f"restored; the store that was there is kept as {kept}")

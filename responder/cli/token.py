@@ -59,9 +59,10 @@ def _made_locally(config: Path | None, person: str, role: str, days: int) -> dic
     import asyncio
 
     from responder.cli import _offline
+    from responder.wiring import offline
 
     settings = _offline.settings(config)
-    make = _offline.part("create_token")
+    make = offline.create_token
     found: dict[str, Any] = asyncio.run(make(settings, getpass.getuser(), person, role, days))
     return found
 

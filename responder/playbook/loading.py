@@ -3,7 +3,7 @@
 The only home of the YAML library. Its C parser only cuts the text into events; what a scalar
 means is decided here by the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema),
 so that `on` is a text and `012` is twelve, as an editor shows them. Duplicate keys, anchors,
-aliases and tags are refused. Raises `PlaybookError` with every problem, and nothing else.
+aliases and tags are refused. Playbooks raise `PlaybookError` with every problem, nothing else.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, Final
 import yaml
 from yaml.cyaml import CBaseLoader
 
-from responder.errors import PlaybookError, Problem
+from responder.errors import ConfigError, PlaybookError, Problem
 from responder.playbook.checking import check
 from responder.playbook.definition import Playbook
 from responder.playbook.nodes import Node, Report
 from responder.ports import ActionInfo
 
-__all__ = ["load_folder", "load_text", "read_tree"]
+__all__ = ["load_dump", "load_folder", "load_text", "read_tree"]
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 50
@@ -80,6 +80,26 @@ def load_folder(
     if problems:
         raise PlaybookError(problems)
     return tuple(playbooks.values())
+
+
+def load_dump(text: str) -> list[dict[str, Any]]:
+    """The objects of a `kubectl get -o yaml` or `-o json` dump. Raises `ConfigError`.
+
+    Plain data only: a tag that would make anything else is refused by the safe loader.
+    """
+    try:
+        documents = list(yaml.load_all(text, Loader=_SAFE))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"the dump is neither YAML nor JSON{place}") from None
+    found = [item for item in documents if item is not None]
+    if not all(isinstance(item, dict) for item in found):
+        raise ConfigError("the dump holds something other than Kubernetes objects")
+    return found
+
+
+_SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _files(paths: Iterable[Path | str], problems: list[Problem]) -> list[Path]:

@@ -92,8 +92,11 @@ async def build(
     store: Store | None = None,
     extra: Sequence[Integration] = (),
     anonymous: bool = False,
+    idle: bool = False,
 ) -> AsyncIterator[App]:
     """A server at work. `extra` integrations stand beside the configured ones (tests, demo).
+
+    `idle`: everything is set up and nothing is carried on, for commands that only look.
 
     Raises `ConfigError`, `PlaybookError` before anything is started.
     """
@@ -106,6 +109,9 @@ async def build(
         for integration in app.integrations:
             if integration.close is not None:
                 stack.push_async_callback(integration.close)
+        if idle:
+            yield app
+            return
         core = app.service.core
         await core.pause.look()
         tasks = [

@@ -16,6 +16,7 @@ from responder.errors import ConfigError
 from responder.playbook.definition import Playbook
 from responder.playbook.expressions import ExpressionError, compile_expression
 from responder.playbook.loading import load_folder
+from responder.playbook.shipped import shipped_folder
 from responder.playbook.values import DYN, MISSING
 from responder.ports import ActionInfo, EvidenceSink, HookInfo, ImageRoute, Integration, Kit
 from responder.settings import Hook, Settings, seconds
@@ -29,7 +30,6 @@ __all__ = [
     "integrations_of",
     "playbooks",
     "rules",
-    "shipped_folder",
 ]
 
 
@@ -153,10 +153,3 @@ def playbooks(
             raise ConfigError(f'playbooks.shipped: there is no shipped playbook "{name}"; {hint}')
         paths.append(shipped / f"{name}.yaml")
     return load_folder(paths, catalogue, frozenset(sources))
-
-
-def shipped_folder() -> Path:
-    """Where the playbooks that ship with the product lie: in the wheel, or in the checkout."""
-    here = Path(__file__).resolve().parent.parent
-    packed = here / "_shipped" / "playbooks"
-    return packed if packed.is_dir() else here.parent / "playbooks"
