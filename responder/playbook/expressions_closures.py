@@ -53,18 +53,16 @@ def build(node: tree.Node) -> Closure:  # noqa: PLR0911 - one line per kind of n
 
 
 def _path(path: tuple[str, ...]) -> Closure:
-    first, rest = path[0], path[1:]
-
     def read(scope: Scope) -> Any:
-        value = scope.names.get(first, MISSING)
-        for field in rest:
-            if type(value) is not dict:
-                break
-            value = value.get(field, MISSING)
-        else:
-            if value is not MISSING:
-                return value
-        raise _absent(scope.names, path)
+        value: Any = scope.names
+        try:
+            for field in path:
+                value = value[field]
+        except (KeyError, TypeError):  # not there, or nothing that has fields
+            value = MISSING
+        if value is MISSING:
+            raise _absent(scope.names, path)
+        return value
 
     return read
 

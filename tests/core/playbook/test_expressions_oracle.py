@@ -193,7 +193,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @settings(
-    max_examples=3000,
+    max_examples=2000,
     deadline=None,
     derandomize=True,
     database=None,

@@ -202,7 +202,7 @@ def _places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(changes=st.lists(st.tuples(st.sampled_from(_places(_good())), TREES), max_size=3))
 def test_any_value_at_any_place_gives_a_playbook_or_playbook_errors(
     changes: list[tuple[tuple[Any, ...], Any]],
