@@ -15,6 +15,7 @@ from integrations.kubernetes import delete, evidence, isolate, redeploy, release
 from integrations.kubernetes.client import Connection
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.identity import PodResolver
+from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.pause import PauseSwitch
 from integrations.kubernetes.rights import Rights, doctor
 from integrations.kubernetes.settings import read
@@ -33,7 +34,8 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     """
     settings = read(section)
     links = {name: Connection(name, table, world) for name, table in settings.items()}
-    fleet = Fleet(links, {name: Rights(world.clock) for name in links})
+    looks = {name: Looks(world.clock) for name in links}
+    fleet = Fleet(links, {name: Rights(world.clock) for name in links}, looks)
 
     async def close() -> None:
         await asyncio.gather(*(link.close() for link in links.values()))
@@ -46,7 +48,9 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
             redeploy.Redeploy(fleet),
             delete.DeletePod(fleet),
         ),
-        resolvers={name: PodResolver(link.api("containment")) for name, link in links.items()},
+        resolvers={
+            name: PodResolver(link.api("containment"), looks[name]) for name, link in links.items()
+        },
         checks={f"kubernetes:{name}": _check(link) for name, link in links.items()},
         pausers=[
             PauseSwitch(link.api("containment"), link.settings.pause)

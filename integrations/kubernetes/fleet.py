@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from integrations.kubernetes.client import Api, Connection, Json
 from integrations.kubernetes.identity import check, pod_name
+from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.rights import Rights
 from responder.errors import StepFailed, StepRetry, Uncertain
 from responder.model import ObjectRef
@@ -27,6 +28,7 @@ class Fleet:
 
     connections: Mapping[str, Connection]
     rights: Mapping[str, Rights]
+    looks: Mapping[str, Looks]
 
     def api(self, call: Call, lane: str = "bulk") -> Api:
         """The cluster of the call's target, or the only one. Raises `StepFailed`."""

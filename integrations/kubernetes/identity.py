@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.owners import chain, root
 from integrations.kubernetes.paths import named, valid_name
 from responder.errors import StepFailed
@@ -113,6 +114,7 @@ class PodResolver:
     """Fills in what a target is now. Reads only, and never guesses."""
 
     api: Api
+    looks: Looks
 
     async def resolve(self, target: Target) -> Target:
         """Check the identity; add UID, workload, node, image, digest and container id.
@@ -126,7 +128,10 @@ class PodResolver:
         namespace, name = pod_name(target.pod, target)
         target = replace(target, namespace=namespace, pod=name)
         pod = await self.api.get(named("Pod", namespace, name))
-        return filled(target, pod, await chain(self.api, pod))
+        owners = await chain(self.api, pod)
+        now = filled(target, pod, owners)
+        self.looks.keep(pod, owners)
+        return now
 
 
 def filled(target: Target, pod: Json, owners: list[Json]) -> Target:

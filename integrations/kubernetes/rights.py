@@ -63,7 +63,7 @@ class Rights:
             "spec": {"namespace": namespace},
         }
         try:
-            answer = await api.create(f"{_REVIEWS}/selfsubjectrulesreviews", body, dry_run=False)
+            answer = await api.ask(f"{_REVIEWS}/selfsubjectrulesreviews", body)
         except (NotFound, StepFailed):
             return []
         status = answer.get("status") or {}
@@ -134,5 +134,5 @@ async def _may(api: Api, group: str, resource: str, verb: str, namespace: str) -
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes | ({"subresource": sub} if sub else {})},
     }
-    answer = await api.create(f"{_REVIEWS}/selfsubjectaccessreviews", body)
+    answer = await api.ask(f"{_REVIEWS}/selfsubjectaccessreviews", body)
     return bool((answer.get("status") or {}).get("allowed"))
