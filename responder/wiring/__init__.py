@@ -113,6 +113,7 @@ async def build(
             yield app
             return
         core = app.service.core
+        await parts.check_door(settings, store, world.clock.now(), open_=anonymous)
         await core.pause.look()
         tasks = [
             asyncio.create_task(_guarded("driver", app.driver.run())),

@@ -20,10 +20,11 @@ from responder.playbook.shipped import shipped_folder
 from responder.playbook.values import DYN, MISSING
 from responder.ports import ActionInfo, EvidenceSink, HookInfo, ImageRoute, Integration, Kit
 from responder.settings import Hook, Settings, seconds
-from responder.store.interface import Brake
+from responder.store.interface import Brake, Store
 from responder.text import suggestion
 
 __all__ = [
+    "check_door",
     "check_hooks",
     "guard",
     "hooks",
@@ -71,6 +72,21 @@ def check_hooks(hooks: Mapping[str, HookInfo], sources: Mapping[str, object]) ->
     for name, hook in hooks.items():
         if hook.source not in sources:
             raise ConfigError(f"hooks.{name}.source: {hook.source} is not set up on this server")
+
+
+async def check_door(settings: Settings, store: Store, now: int, *, open_: bool) -> None:
+    """Refuse to listen off loopback while nobody holds a token, and the demo there at all."""
+    host = settings.server.listen.rpartition(":")[0].strip("[]")
+    if host in {"127.0.0.1", "::1", "localhost"}:
+        return
+    if open_:
+        raise ConfigError("server.listen: without tokens only a loopback address is served")
+    valid = [t for t in await store.tokens() if t.revoked is None and t.expires > now]
+    if not valid:
+        raise ConfigError(
+            f"server.listen: {settings.server.listen} is reachable by others and no token exists; "
+            "make one first: responder token create --local --person NAME --role admin"
+        )
 
 
 def _hook(name: str, hook: Hook, settings: Settings) -> HookInfo:
