@@ -74,7 +74,8 @@ class Cluster:
     def load(self, dump: Iterable[Mapping[str, Any]]) -> None:
         """Put objects as `kubectl get -o json|yaml` printed them; lists are opened, the rest kept.
 
-        Objects of kinds that the sandbox does not know are left out.
+        Objects of kinds that the sandbox does not know are left out; one that has the name of an
+        object that is there takes its place.
         """
         for item in dump:
             if str(item.get("kind", "")).endswith("List"):
@@ -83,7 +84,13 @@ class Cluster:
             group = str(item.get("apiVersion", "")).rpartition("/")[0]
             kind = BY_KIND.get((group, str(item.get("kind"))))
             if kind is not None:
-                self.objects.create(kind, {"status": {}, **item} if kind.has_status else dict(item))
+                meta = item["metadata"]
+                known = self.objects.find(kind, meta.get("namespace", ""), meta["name"])
+                if known is not None:
+                    self.objects.delete(kind, known)
+                made = self.objects.create(kind, {"status": {}, **item})
+                if kind is POD:
+                    self.kubelet.adopt(made)
 
     def start(self) -> None:
         """Begin the controllers' work."""

@@ -53,6 +53,7 @@ class Kubelet:
         self._busy: set[str] = set()
         self._stopped: set[str] = set()
         self._next = 0
+        self._running: dict[tuple[str, str], str] = {}  # (uid, container) -> the image it runs
         self.logs: dict[tuple[str, str], list[list[str]]] = {}  # (uid, container) -> lives -> lines
 
     def observe(self, namespace: str, name: str) -> None:
@@ -64,7 +65,7 @@ class Kubelet:
             self._go(pod, self._stop(pod))
         elif not pod["spec"].get("nodeName"):
             self.bind(pod)
-        elif _to_start(pod):
+        elif self._to_start(pod):
             self._go(pod, self._start(pod))
 
     def _go(self, pod: Item, work: Any) -> None:
@@ -98,6 +99,18 @@ class Kubelet:
         report(self._objects, pod, "Normal", "Scheduled", f"Successfully assigned to {node}")
         return self._objects.update(POD, {**pod, "spec": {**pod["spec"], "nodeName": node}})
 
+    def adopt(self, pod: Item) -> None:
+        """Leave a pod of a dump as it is until its images change."""
+        if pod.get("status", {}).get("containerStatuses"):
+            for spec in _specs(pod):
+                self._running[(pod["metadata"]["uid"], spec["name"])] = spec["image"]
+
+    def _to_start(self, pod: Item) -> bool:
+        if pod["status"].get("phase") in {"Succeeded", "Failed"}:
+            return False
+        uid = pod["metadata"]["uid"]
+        return any(self._running.get((uid, spec["name"])) != spec["image"] for spec in _specs(pod))
+
     def run_now(self, pod: Item) -> None:
         """Bring a pod up without waiting: for a world that is there from the start."""
         self._settle(self.bind(pod) if not pod["spec"].get("nodeName") else pod)
@@ -113,7 +126,7 @@ class Kubelet:
 
     async def _start(self, pod: Item) -> None:
         known = self._again(pod)
-        if known is None or not _to_start(known):
+        if known is None or not self._to_start(known):
             return
         waits = [_container(c, {"waiting": {"reason": "ContainerCreating"}}) for c in _specs(pod)]
         if not known["status"].get("containerStatuses"):
@@ -157,9 +170,10 @@ class Kubelet:
         return troubles[0] if troubles else ""
 
     def _one(self, pod: Item, spec: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
-        image = spec["image"]
-        if old and old["ready"] and old["image"] == image:
+        image, key = spec["image"], (pod["metadata"]["uid"], spec["name"])
+        if old and self._running.get(key) == image:
             return old
+        self._running.pop(key, None)
         got = self._pull(image)
         if got is None:
             was = (old or {}).get("state", {}).get("waiting", {}).get("reason", "")
@@ -167,7 +181,7 @@ class Kubelet:
             report(self._objects, pod, "Warning", "Failed", f'Failed to pull image "{image}"')
             return _container(spec, {"waiting": {"reason": reason, "message": "not found"}})
         restarts = (old or {}).get("restartCount", 0) + (1 if (old or {}).get("containerID") else 0)
-        lives = self.logs.setdefault((pod["metadata"]["uid"], spec["name"]), [])
+        lives = self.logs.setdefault(key, [])
         lives.append([f"{self._now()} {spec['name']} started from {image}"])
         del lives[:-2]
         status = _container(spec, {"running": {"startedAt": self._now()}})
@@ -183,6 +197,7 @@ class Kubelet:
             report(self._objects, pod, "Warning", "BackOff", "Back-off restarting failed container")
         else:
             status["ready"] = status["started"] = True
+            self._running[key] = image
             report(self._objects, pod, "Normal", "Started", f"Container started: {spec['name']}")
         return status
 
@@ -195,8 +210,9 @@ class Kubelet:
         now = self._again(pod)
         if now is not None and not now["metadata"].get("finalizers"):
             self._stopped.discard(uid)
-            for key in [key for key in self.logs if key[0] == uid]:
-                del self.logs[key]
+            for spec in _specs(now):
+                self.logs.pop((uid, spec["name"]), None)
+                self._running.pop((uid, spec["name"]), None)
             self._objects.delete(POD, now)
 
 
@@ -233,18 +249,6 @@ def report(objects: Objects, about: Item, level: str, reason: str, text: str) ->
             "lastTimestamp": now,
             "source": {"component": "sandbox"},
         },
-    )
-
-
-def _to_start(pod: Item) -> bool:
-    if pod["status"].get("phase") in {"Succeeded", "Failed"}:
-        return False
-    states = {s["name"]: s for s in pod["status"].get("containerStatuses") or ()}
-    return any(
-        spec["name"] not in states
-        or not states[spec["name"]]["ready"]
-        or states[spec["name"]]["image"] != spec["image"]
-        for spec in _specs(pod)
     )
 
 

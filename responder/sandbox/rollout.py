@@ -25,22 +25,34 @@ def deployment(objects: Objects, item: Item) -> float | None:
     if item["metadata"].get("deletionTimestamp"):
         return None
     sets = claim(objects, DEPLOYMENT, item, REPLICA_SET)
-    code = template_hash(item["spec"]["template"])
-    new = next((s for s in sets if s["metadata"]["labels"].get(HASH) == code), None)
     if not item["spec"].get("paused"):
-        new = _current(objects, item, sets, new, code)
+        new = _current(objects, item, sets)
         others = [s for s in sets if s["metadata"]["uid"] != new["metadata"]["uid"]]
         _scale(objects, item, new, others)
     sets = list(objects.owned(REPLICA_SET, item["metadata"]["namespace"], item["metadata"]["uid"]))
-    return _count(objects, item, sets, code)
+    return _count(objects, item, sets)
+
+
+def _newest(item: Item, sets: list[Item]) -> Item | None:
+    """The ReplicaSet with the present template, whatever its hash: dumps bring their own."""
+
+    def bare(template: Item) -> Item:
+        meta = template.get("metadata") or {}
+        labels = {k: v for k, v in (meta.get("labels") or {}).items() if k != HASH}
+        kept = {k: v for k, v in meta.items() if k != "creationTimestamp" and v}
+        return {**template, "metadata": {**kept, "labels": labels}}
+
+    wanted = bare(item["spec"]["template"])
+    return next((s for s in sets if bare(s["spec"]["template"]) == wanted), None)
 
 
 def _revision(item: Item) -> int:
     return int((item["metadata"].get("annotations") or {}).get(REVISION, 0))
 
 
-def _current(objects: Objects, item: Item, sets: list[Item], new: Item | None, code: str) -> Item:
+def _current(objects: Objects, item: Item, sets: list[Item]) -> Item:
     """The ReplicaSet of the present template, made or brought to the front."""
+    new, code = _newest(item, sets), template_hash(item["spec"]["template"])
     others = [s for s in sets if s is not new]
     number = str(max((_revision(s) for s in others), default=0) + 1)
     if new is None:
@@ -126,10 +138,10 @@ def _shrink(objects: Objects, new: Item, olds: list[Item], least: int) -> None:
         spare -= take
 
 
-def _count(objects: Objects, item: Item, sets: list[Item], code: str) -> float | None:
+def _count(objects: Objects, item: Item, sets: list[Item]) -> float | None:
     meta = item["metadata"]
     item = objects.get(DEPLOYMENT, meta["namespace"], meta["name"])
-    new = next((s for s in sets if s["metadata"]["labels"].get(HASH) == code), None)
+    new = _newest(item, sets)
     if new is not None:
         notes = {**(item["metadata"].get("annotations") or {}), REVISION: str(_revision(new))}
         item = {**item, "metadata": {**item["metadata"], "annotations": notes}}

@@ -33,6 +33,23 @@ def _code(item: Item) -> str:
     return f"{item['metadata']['name']}-{template_hash(item['spec']['template'])}"
 
 
+def _is_old(pod: Item, item: Item, code: str) -> bool:
+    """Whether the template has moved on since this pod; one from a dump has another's revision."""
+    if pod["metadata"]["labels"].get(REVISION) == code:
+        return False
+    template = item["spec"]["template"]
+    for key in ("labels", "annotations"):
+        wanted = (template.get("metadata") or {}).get(key) or {}
+        if not wanted.items() <= (pod["metadata"].get(key) or {}).items():
+            return True
+    have = {spec["name"]: spec for spec in pod["spec"]["containers"]}
+    return any(
+        have.get(spec["name"], {}).get(key) != spec.get(key)
+        for spec in template["spec"]["containers"]
+        for key in ("image", "command", "args", "env")
+    )
+
+
 def _count(objects: Objects, kind: Kind, item: Item, **fields: Any) -> None:
     meta = item["metadata"]
     current = objects.find(kind, meta["namespace"], meta["name"])
@@ -62,7 +79,7 @@ def stateful_set(objects: Objects, item: Item) -> None:
         if is_active(mine[full]):
             remove_pod(objects, mine[full])
     active = [pod for pod in mine.values() if is_active(pod)]
-    old = [pod for pod in active if pod["metadata"]["labels"].get(REVISION) != code]
+    old = [pod for pod in active if _is_old(pod, item, code)]
     if len(active) == size and old and all(is_ready(p) for p in active if p not in old):
         remove_pod(objects, max(old, key=lambda p: int(p["metadata"]["name"].rpartition("-")[2])))
     ready = sum(map(is_ready, active))
@@ -92,7 +109,7 @@ def daemon_set(objects: Objects, item: Item) -> None:
         if node not in held:
             spec = {"nodeName": node}
             active.append(new_pod(objects, DAEMON_SET, item, labels={REVISION: code}, spec=spec))
-    old = [pod for pod in active if pod["metadata"]["labels"].get(REVISION) != code]
+    old = [pod for pod in active if _is_old(pod, item, code)]
     if old and all(is_ready(pod) for pod in active if pod not in old):
         remove_pod(objects, old[0])
     ready = sum(map(is_ready, active))

@@ -34,17 +34,21 @@ POD = kind_named("Pod")
 
 
 class SandboxWorld:
-    """`async with SandboxWorld(world) as w:` starts it; leaving ends it and raises its failures."""
+    """`async with SandboxWorld(world) as w:` starts it; leaving ends it and raises its failures.
+
+    With a dump (objects as `kubectl get -o yaml` prints them, already read) the cluster holds that
+    instead of the shop.
+    """
 
     def __init__(
         self,
         world: World | None = None,
         *,
         pods: int = 3,
-        nodes: int = 2,
         pace: Pace | None = None,
         tokens: Mapping[str, Subject] | None = None,
         manner: Manner | None = None,
+        dump: Sequence[Mapping[str, Any]] = (),
         ports: Sequence[int] = (0, 0, 0, 0),
     ) -> None:
         self.world = world or World()
@@ -63,7 +67,7 @@ class SandboxWorld:
         for name, app in (*systems, ("registry", self.images.app)):
             app.middlewares.append(self.faults.middleware(name))
         self.cluster.app.router.add_post("/_sandbox/faults", self._order_fault)
-        self._pods, self._nodes, self._ports = pods, nodes, ports
+        self._pods, self._dump, self._ports = pods, dump, ports
         self._runners: list[web.AppRunner] = []
         self.cluster_url = self.forge_url = self.registry = ""
 
@@ -158,7 +162,10 @@ class SandboxWorld:
 
     def _seed_cluster(self) -> None:
         objects = self.cluster.objects
-        for number in range(1, self._nodes + 1):
+        if self._dump:
+            self.cluster.load(self._dump)
+            return
+        for number in (1, 2):
             objects.create(kind_named("Node"), _node(f"n{number}"))
         for name in ("default", "kube-system", NAMESPACE):
             label = {"kubernetes.io/metadata.name": name}

@@ -123,5 +123,6 @@ async def test_a_repair_runs_through_the_real_integrations() -> None:
             for pod_now in w.cluster.objects.items(kind_named("Pod"), "shop")
             for state in pod_now["status"]["containerStatuses"]
             if pod_now["metadata"]["labels"].get("app") == "cart"
+            and "deletionTimestamp" not in pod_now["metadata"]
         ]
         assert states == [built.result["image"]] * 3

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -93,18 +94,13 @@ async def test_only_effects_of_callers_count_and_each_once(
     await api.must("POST", path + "?dryRun=All", policy)
     await api.must("POST", path, policy)
     refused(await api.send("POST", path, policy), 409, "AlreadyExists")
-    await api.until("replaced", lambda: _pods(api, 3))
+    await api.until("replaced", lambda: _running(api, "app=cart", 3))
     await api.must("DELETE", where)
     assert world.effects() == {
         "networkpolicies_created": {"shop/q": 1},
         "pods_deleted": {f"shop/{name}": 1},
         "relabels": {f"shop/{name}": 1},
     }
-
-
-async def _pods(api: Client, wanted: int) -> bool:
-    ready = [pod for pod in await api.pods("app=cart") if pod["status"]["phase"] == "Running"]
-    return len(ready) == wanted
 
 
 def _image(repo: str, world: SandboxWorld, entry: str) -> str:
@@ -142,11 +138,13 @@ async def test_a_digest_the_registry_lacks_stops_the_rollout_and_old_pods_stay(
         return {"ProgressDeadlineExceeded"} <= {condition["reason"] for condition in found}
 
     await api.until("the deadline has passed", late)
-    reasons = {
-        pod["status"]["containerStatuses"][0]["state"].get("waiting", {}).get("reason", "runs")
-        for pod in await api.pods("app=cart")
-    }
-    assert reasons == {"runs", "ImagePullBackOff"}
+
+    async def backing_off() -> bool:
+        states = [pod["status"]["containerStatuses"][0]["state"] for pod in await api.pods()]
+        reasons = {state.get("waiting", {}).get("reason", "runs") for state in states}
+        return reasons == {"runs", "ImagePullBackOff"}
+
+    await api.until("the pull is given up for a while", backing_off)
     assert (await api.must("GET", where))["status"]["availableReplicas"] == 3
     await api.must("PATCH", where, [{"op": "replace", "path": "/spec/template", "value": old}],
                    "application/json-patch+json")  # fmt: skip
@@ -267,8 +265,7 @@ async def test_a_dump_is_loaded_as_it_was(world: SandboxWorld, api: Client) -> N
            "metadata": {**pod["metadata"], "namespace": "copy"}} for pod in pods),
         {"kind": "Gadget", "apiVersion": "example.invalid/v1", "metadata": {"name": "g"}},
     ]}))  # fmt: skip
-    async with SandboxWorld() as other:
-        other.cluster.load([dump])
+    async with SandboxWorld(dump=[dump]) as other:
         for pod in pods:
             name = pod["metadata"]["name"]
             found = other.cluster.objects.get(kind_named("Pod"), "copy", name)
@@ -321,3 +318,65 @@ async def test_the_same_seed_gives_the_same_names() -> None:
     first = await names(7)
     assert await names(7) == first
     assert await names(8) != first
+
+
+async def test_workloads_of_a_dump_stay_until_they_are_touched(
+    session: aiohttp.ClientSession,
+) -> None:
+    """Other hashes, image names and revisions than ours restart nothing; a relabel is answered."""
+    sets = {
+        "kind": "StatefulSet",
+        "apiVersion": "apps/v1",
+        "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": "db"}},
+            "template": {
+                "metadata": {"labels": {"app": "db"}},
+                "spec": {"containers": [{"name": "db", "image": "db:1"}]},
+            },
+        },
+    }
+    async with SandboxWorld(pace=FAST) as first:
+        api = Client(session, first.cluster_url, "shop")
+        await api.must("POST", api.path("statefulsets", api=APPS), sets)
+        await api.until("db-0 runs", lambda: _running(api, "app=db", 1))
+        state = await api.must("GET", "/_sandbox/state")
+        code = first.pod()["metadata"]["labels"]["pod-template-hash"]
+    text = json.dumps([item for items in state["objects"].values() for item in items])
+    text = text.replace(code, "7bcc45d4c")
+    text = re.sub(r'"db-[bcdfghjklmnpqrstvwxz2456789]{10}"', '"db-5f4d8c7b9d"', text)
+    text = text.replace(
+        '"image": "db:1", "imageID"', '"image": "docker.io/library/db:1", "imageID"'
+    )
+    dump = json.loads(text)
+    async with SandboxWorld(pace=FAST, dump=dump) as other:
+        api = Client(session, other.cluster_url, "shop")
+        before = {pod["metadata"]["uid"]: pod["status"] for pod in await api.pods()}
+        await api.must(
+            "PATCH", api.path("deployments", "cart", APPS), {"metadata": {"labels": {"x": "1"}}}
+        )
+        await api.must(
+            "PATCH", api.path("statefulsets", "db", APPS), {"metadata": {"labels": {"x": "1"}}}
+        )
+        await asyncio.sleep(0.2)
+        assert {pod["metadata"]["uid"]: pod["status"] for pod in await api.pods()} == before
+        assert len((await api.must("GET", api.path("replicasets", api=APPS)))["items"]) == 1
+        name = (await api.pods("app=cart"))[0]["metadata"]["name"]
+        await api.must("PATCH", api.path("pods", name), {"metadata": {"labels": {"app": None}}})
+        await api.until("replaced", lambda: _running(api, "app=cart", 3))
+        new_image = {
+            "spec": {"template": {"spec": {"containers": [{"name": "db", "image": "db:2"}]}}}
+        }
+        await api.must("PATCH", api.path("statefulsets", "db", APPS), new_image, STRATEGIC)
+
+        async def renewed() -> bool:
+            pod = await api.must("GET", api.path("pods", "db-0"))
+            return bool(pod["spec"]["containers"][0]["image"] == "db:2")
+
+        await api.until("renewed", renewed)
+
+
+async def _running(api: Client, selector: str, wanted: int) -> bool:
+    found = [pod for pod in await api.pods(selector) if pod["status"]["phase"] == "Running"]
+    return len(found) == wanted
