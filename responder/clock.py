@@ -29,6 +29,10 @@ __all__ = [
 
 SECOND = 1_000_000
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32 in lower case: sorts as bytes
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+_CHANCE = 7  # bytes for the 50 bits of chance of one id
+_BLOCK = 512 * _CHANCE
+_MASK = (1 << 50) - 1
 
 
 class Clock(Protocol):
@@ -73,10 +77,18 @@ class SystemClock:
 
 
 class SystemIds:
-    """Ids from the operating system's randomness."""
+    """Ids from the operating system's randomness, drawn in blocks: a call for each is slow."""
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._used = 0
 
     def new(self, prefix: str, now: int) -> str:
-        return sortable_id(prefix, now, secrets.randbits(50))
+        if self._used >= len(self._block):
+            self._block, self._used = secrets.token_bytes(_BLOCK), 0
+        part = self._block[self._used : self._used + _CHANCE]
+        self._used += _CHANCE
+        return sortable_id(prefix, now, int.from_bytes(part, "big") >> 6)
 
     def secret(self) -> str:
         return secrets.token_urlsafe(32)
@@ -84,12 +96,9 @@ class SystemIds:
 
 def sortable_id(prefix: str, now: int, chance: int) -> str:
     """Join time (milliseconds, 50 bits) and chance (50 bits) into a text that sorts by time."""
-    number = ((now // 1000) << 50) | chance
-    digits = []
-    for _ in range(20):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return f"{prefix}_{''.join(reversed(digits))}"
+    number = ((now // 1000) << 50) | (chance & _MASK)
+    pairs = [_PAIRS[(number >> shift) & 1023] for shift in range(90, -1, -10)]
+    return f"{prefix}_{''.join(pairs)}"
 
 
 @dataclass(frozen=True, slots=True)

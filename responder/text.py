@@ -52,6 +52,8 @@ class Secret:
 
 def for_terminal(text: str, limit: int = 1024) -> str:
     """One line without control, direction or surrogate characters; each is shown as `\\xNN`."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(
         character
         if character.isprintable() or unicodedata.category(character) not in _CONTROL

@@ -42,8 +42,10 @@ def admit(
     new_id: Callable[[str, int], str],
 ) -> Accept:
     """One alert as the store's one transaction takes it."""
-    target = replace(alert.target, cluster=hook.cluster or alert.target.cluster)
-    alert = replace(alert, target=target)
+    target = alert.target
+    if hook.cluster and hook.cluster != target.cluster:
+        target = replace(target, cluster=hook.cluster)
+        alert = replace(alert, target=target)
     starts = tuple(
         run_start(playbook, rules, alert.target, priority=int(alert.severity))
         for playbook in matching
