@@ -38,7 +38,7 @@ from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending, 
 
 __all__ = ["PipelineRun"]
 
-_LOOK_PAUSE = 1.0  # seconds between two looks for a run that may not be listed yet
+_LOOK_PAUSE = 1.0  # seconds until the first look for a run that may not be listed yet
 _APPEARS_WITHIN = 300 * SECOND  # an accepted dispatch without a run after this needs a person
 _SUPERSEDED_PAUSE = 15.0
 _NOT_SCANNED = "the new image was not scanned: that the weakness is gone is not proven"
@@ -224,7 +224,7 @@ class PipelineRun:
                 return seen.run
             if self._world.clock.now() >= ends:
                 break
-            await self._world.clock.sleep(_LOOK_PAUSE)
+            await self._world.clock.sleep(max(0.1, forge.settings.settle / 15))
         if seen.doubtful:
             raise Uncertain(
                 f"{waiting.workflow} of {waiting.repo} may have been dispatched: run "

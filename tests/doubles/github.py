@@ -20,16 +20,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass, field
 from typing import Any
 
+import jwt
 from aiohttp import web
 
 from tests.doubles import shapes
 from tests.doubles.contract import Answered, Asked, answer_fault, request_fault
 from tests.doubles.executors import Executor, Immediate
 from tests.doubles.faults import ACTING, LIMITS, Fault, Faults
+from tests.doubles.hooks import Hook
 from tests.doubles.shapes import DoubleRun
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SLOW = 30.0  # longer than any time-out of a test
+TOKEN = "token-of-the-double"
 REQUIRED = ("image", "correlation_id")
 
 
@@ -38,7 +41,10 @@ class GitHubDouble:
     """One forge. ``base_url`` and ``token`` are what a client needs."""
 
     executor: Executor = field(default_factory=Immediate)
-    token: str = "token-of-the-double"
+    token: str = TOKEN
+    prefix: str = ""  # "/api/v3" as on an Enterprise Server
+    app_key: Any = None  # public key of an App: its tokens are handed out, then only they hold
+    hook: Hook | None = None  # where deliveries go to
     workflows: Mapping[str, str] = field(default_factory=lambda: {"rebuild.yml": "active"})
     required: tuple[str, ...] = REQUIRED
     faults: Faults = field(default_factory=Faults)
@@ -59,8 +65,10 @@ class GitHubDouble:
     async def start(self, port: int = 0) -> "GitHubDouble":
         """Listen on two ports of 127.0.0.1."""
         api = web.Application(middlewares=[self._guard])
-        base = "/repos/{owner}/{repo}/actions"
-        api.router.add_get("/rate_limit", self._rate_limit)
+        base = f"{self.prefix}/repos/{{owner}}/{{repo}}/actions"
+        api.router.add_get(f"{self.prefix}/rate_limit", self._rate_limit)
+        token = f"{self.prefix}/app/installations/{{installation}}/access_tokens"
+        api.router.add_post(token, self._app_token, name="app-token")
         api.router.add_get(f"{base}/workflows/{{workflow}}", self._workflow, name="workflow")
         api.router.add_post(
             f"{base}/workflows/{{workflow}}/dispatches", self._dispatch, name="dispatch"
@@ -74,7 +82,7 @@ class GitHubDouble:
         api.router.add_get(f"{base}/artifacts/{{artifact}}/zip", self._zip, name="zip")
         store = web.Application()
         store.router.add_get("/kept/{run}", self._kept)
-        self.base_url = await self._listen(api, port)
+        self.base_url = await self._listen(api, port) + self.prefix
         self.store_url = await self._listen(store, 0)
         return self
 
@@ -101,12 +109,12 @@ class GitHubDouble:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         name = request.match_info.route.name or "other"
         self.asked[name] += 1
-        if request.headers.get("Authorization") != f"token {self.token}":
+        if not self._lets_in(name, request.headers.get("Authorization", "")):
             return _problem(401, "Bad credentials")
         body = await request.read()
         asked = Asked(
             request.method,
-            request.path,
+            request.path.removeprefix(self.prefix),
             list(request.query.items()),
             request.headers,
             body or None,
@@ -118,6 +126,12 @@ class GitHubDouble:
         if name != "other" and answer.status < 400:
             self._check_own(asked, answer)
         return answer
+
+    def _lets_in(self, name: str, shown: str) -> bool:
+        if name != "app-token":
+            return shown == f"token {self.token}"
+        claims = jwt.decode(shown.removeprefix("Bearer "), self.app_key, algorithms=["RS256"])
+        return claims["iss"] in {"7", 7}
 
     def _check_own(self, asked: Asked, answer: web.StreamResponse) -> None:
         data = answer.body if isinstance(answer, web.Response) else None
@@ -144,6 +158,11 @@ class GitHubDouble:
         return _problem(502 if fault is Fault.ERROR_AFTER else 503, "Server Error")
 
     # -------------------------------------------------------------- operations
+
+    async def _app_token(self, request: web.Request) -> web.Response:
+        ends = shapes.stamp(dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
+        told = {"token": self.token, "expires_at": ends, "permissions": {"actions": "write"}}
+        return web.json_response({**told, "repository_selection": "all"}, status=201)
 
     async def _rate_limit(self, request: web.Request) -> web.Response:
         one = {"limit": 5000, "remaining": 4999, "reset": 1, "used": 1}
@@ -195,9 +214,14 @@ class GitHubDouble:
         return run
 
     def _execute(self, run: DoubleRun) -> None:
-        task = asyncio.get_running_loop().create_task(self.executor.execute(run))
+        task = asyncio.get_running_loop().create_task(self._to_end(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _to_end(self, run: DoubleRun) -> None:
+        await self.executor.execute(run)
+        if self.hook:
+            await self.hook.deliver("completed", shapes.run(self.base_url, run))
 
     async def _list(self, request: web.Request) -> web.Response:
         shown = []

@@ -1,11 +1,14 @@
 """Webhooks of GitHub: proved by signature, read as hints, never believed."""
 
+import asyncio
 import hashlib
 import hmac
 import json
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from integrations.github.runs import correlation_id, hint_of
 from integrations.github.webhook import GitHubHints, hint
@@ -15,6 +18,8 @@ from responder.model import Secret
 from responder.ports import HookInfo
 from tests.adapters.github.world import KEY, a_call, bench
 from tests.doubles.corpus import corpus
+from tests.doubles.hooks import Hook
+from tests.real.waiting import eventually
 
 SECRETS = [Secret("old-secret"), Secret("new-secret")]
 HOOK = HookInfo(
@@ -86,6 +91,29 @@ async def test_what_a_step_waits_for_is_what_the_webhook_says() -> None:
         b.double.faults.without_details = True
         unknown = await b.apply(a_call(attempt=1))
         assert unknown.correlation in hint(EVENT, delivery())
+
+
+async def test_a_delivery_over_http_is_proved_and_wakes_the_step_that_waits() -> None:
+    """The forge's double signs and sends it, twice; both are authentic and say the same."""
+    source, heard = GitHubHints(World()), []
+
+    async def receive(request: web.Request) -> web.Response:
+        body = await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        source.verify(headers, body, HOOK)
+        heard.append(source.hints(headers, body, HOOK))
+        return web.Response(status=source.accepts_status)
+
+    app = web.Application()
+    app.router.add_post("/v1/hooks/github", receive)
+    async with TestServer(app) as server:
+        hook = Hook(str(server.make_url("/v1/hooks/github")), "new-secret", times=2)
+        async with bench(double={"hook": hook}) as b:
+            pending = await b.apply(a_call())
+            await eventually(lambda: asyncio.sleep(0, len(hook.answers) == 2), "two deliveries")
+        assert hook.answers == [202, 202]
+        assert heard[0] == heard[1]
+        assert pending.correlation in heard[0]
 
 
 def test_recorded_deliveries_of_github_name_their_run() -> None:

@@ -44,7 +44,7 @@ async def test_a_lost_answer_is_found_although_the_list_lags(fault: Fault) -> No
 @pytest.mark.parametrize("fault", NOT_ACTED, ids=lambda fault: fault.name)
 async def test_a_dispatch_that_did_not_act_is_tried_again_and_acts_once(fault: Fault) -> None:
     """No run shows up in time, so the step says `StepRetry`; the next attempt starts it."""
-    async with bench(settings={"settle": 1}) as b:
+    async with bench() as b:
         b.double.faults.arm("dispatch", fault)
         with pytest.raises(StepRetry, match="was not started"):
             await b.apply(a_call())
@@ -92,7 +92,7 @@ async def test_after_a_crash_the_run_is_adopted_and_not_started_again() -> None:
 
 async def test_after_a_crash_before_the_dispatch_it_is_started_once() -> None:
     """`resumed` without a run waits for one to show up, then starts it."""
-    async with bench(settings={"settle": 1}) as b:
+    async with bench() as b:
         await b.to_end(a_call(resumed=True))
         assert b.dispatched() == 1
 

@@ -1,6 +1,9 @@
 """`pipeline.run` from plan to verdict against a forge that checks what it is asked."""
 
+import aiohttp
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from responder.errors import NotFound, StepFailed, StepRetry
 from responder.model import Secret, Target
@@ -9,6 +12,7 @@ from tests.adapters.github.world import IMAGE, OLD_DIGEST, a_call, bench
 from tests.doubles.contract import Answered, Asked, answer_fault, description, request_fault
 from tests.doubles.executors import Immediate, build_json, zipped
 from tests.doubles.faults import Fault
+from tests.doubles.github import TOKEN
 
 
 async def test_a_run_ends_with_the_digest_that_pipeline_and_registry_agree_on() -> None:
@@ -121,7 +125,7 @@ async def test_a_run_that_needs_a_person_is_waited_for() -> None:
 
 async def test_a_cancelled_run_is_superseded_and_tried_again_not_failed() -> None:
     """No living run of ours: the next attempt starts a new one, and both are counted."""
-    async with bench(settings={"settle": 1}) as b:
+    async with bench() as b:
         pending = await b.apply(a_call())
         run = b.double.runs[4711]
         run.script, run.status, run.conclusion = [], "completed", "cancelled"
@@ -130,6 +134,44 @@ async def test_a_cancelled_run_is_superseded_and_tried_again_not_failed() -> Non
         done = await b.to_end(a_call(attempt=2))
         assert done.result["run"] == 4712
         assert sorted(b.double.dispatches.values()) == [1, 1]
+
+
+async def test_a_run_that_somebody_starts_again_is_followed_under_its_number() -> None:
+    """A re-run keeps the id and raises the attempt; its own artifact is the one that is read."""
+    async with bench(double={"executor": Immediate(states=("in_progress",))}) as b:
+        pending = await b.apply(a_call())
+        async with aiohttp.ClientSession(headers={"Authorization": f"token {TOKEN}"}) as person:
+            url = f"{b.double.base_url}/repos/acme/shop/actions/runs/4711"
+            assert (await person.post(f"{url}/cancel")).status == 202
+            assert (await person.post(f"{url}/rerun")).status == 201
+            jobs = await (await person.get(f"{url}/jobs")).json()
+        seen = await b.action.poll(a_call(), pending.state)
+        assert isinstance(seen, Pending)
+        assert (seen.state["run_id"], seen.state["attempt"]) == (4711, 2)
+        assert isinstance(await b.action.poll(a_call(), seen.state), Done)
+        assert jobs["jobs"][0]["run_id"] == 4711
+        assert b.dispatched() == 1
+
+
+async def test_an_enterprise_server_below_a_path_works_the_same() -> None:
+    """Its API lies under `/api/v3`."""
+    async with bench(double={"prefix": "/api/v3"}) as b:
+        assert (await b.to_end(a_call())).result["run"] == 4711
+        assert await b.integration.checks["forge github"]() == "ok"
+
+
+async def test_an_app_gets_short_lived_tokens_of_its_installation() -> None:
+    """The key signs a request for a token; only the token is used for the rest."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+    app = {"token": None, "app_id": 7, "private_key": Secret(pem), "installation_id": 9}
+    async with bench(double={"app_key": key.public_key()}, settings={**app, "threads": 1}) as b:
+        await b.to_end(a_call())
+        assert b.double.asked["app-token"] == 1
 
 
 async def test_a_forge_that_is_down_is_waited_for_and_costs_no_attempt() -> None:
