@@ -7,7 +7,7 @@ not imported before then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,11 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     async def close() -> None:
         await asyncio.gather(*(link.close() for link in links.values()))
 
+    switches = {
+        name: PauseSwitch(link.api("containment"), link.settings.pause)
+        for name, link in links.items()
+        if link.settings.pause
+    }
     return Integration(
         actions=(
             evidence.Snapshot(fleet, kit.evidence),
@@ -51,15 +56,17 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         resolvers={
             name: PodResolver(link.api("containment"), looks[name]) for name, link in links.items()
         },
-        checks={f"kubernetes:{name}": _check(link) for name, link in links.items()},
-        pausers=[
-            PauseSwitch(link.api("containment"), link.settings.pause)
-            for link in links.values()
-            if link.settings.pause
-        ],
+        checks={
+            f"kubernetes:{name}": partial(_check, link, switches.get(name))
+            for name, link in links.items()
+        },
+        pausers=tuple(switches.values()),
         close=close,
     )
 
 
-def _check(link: Connection) -> Callable[[], Awaitable[str]]:
-    return partial(doctor, link.api(), INFOS, link.settings.namespaces)
+async def _check(link: Connection, switch: PauseSwitch | None) -> str:
+    """For `doctor`: `ok`, or what our account lacks in this cluster."""
+    found = await doctor(link.api(), INFOS, link.settings.namespaces)
+    unread = await switch.unread() if switch else ""
+    return unread if unread and found == "ok" else found

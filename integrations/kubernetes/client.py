@@ -24,6 +24,7 @@ import aiohttp
 from yarl import URL
 
 from integrations._calling import retry_after
+from integrations.kubernetes.names import Names
 from integrations.kubernetes.settings import ClusterSettings
 from responder.clock import World
 from responder.errors import (
@@ -73,6 +74,7 @@ class Connection:
         self._base = ""
         self._proxy: str | None = None
         self._server_name: str | None = None
+        self._names = Names(name)
 
     def api(self, lane: str = "bulk") -> Api:
         """The verbs, spoken through one lane: `containment` or `bulk`."""
@@ -83,6 +85,7 @@ class Connection:
         if self._session:
             await self._session.close()
             self._session = None
+        await self._names.close()
 
     async def session(self) -> aiohttp.ClientSession:
         """The open session. Raises `StepFailed` when the credentials cannot be used."""
@@ -136,6 +139,7 @@ class Connection:
             ssl=context if tls else False,
             keepalive_timeout=60,
             ttl_dns_cache=60,
+            resolver=self._names,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -263,20 +267,25 @@ class Api:
         return value if isinstance(value, dict) else {}
 
     async def _send(self, request: _Request) -> bytes:
+        """One exchange in its lane. Waiting for a place is bounded by the step's own deadline."""
+        async with self.lane:
+            session = await self.connection.session()
+            headers = await self.connection.headers()
+            return await self._guarded(session, headers, request)
+
+    async def _guarded(
+        self, session: aiohttp.ClientSession, headers: dict[str, str], request: _Request
+    ) -> bytes:
         seconds = self.connection.settings.request_timeout
-        sent = False
         try:
-            async with asyncio.timeout(seconds), self.lane:
-                session = await self.connection.session()
-                headers = await self.connection.headers()
-                sent = True
+            async with asyncio.timeout(seconds):
                 return await self._exchange(session, headers, request)
         except aiohttp.ClientConnectorError as error:
             text = f"{self._what(request)}: cannot connect ({type(error).__name__})"
             raise StepRetry(text) from error
         except TimeoutError as error:
             text = f"{self._what(request)}: no answer within {seconds:g} s"
-            raise (_lost(text, request) if sent else StepRetry(text)) from error
+            raise _lost(text, request) from error
         except (aiohttp.ClientError, OSError) as error:
             text = f"{self._what(request)}: cut off ({type(error).__name__})"
             raise _lost(text, request) from error

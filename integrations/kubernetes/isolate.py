@@ -11,7 +11,7 @@ from typing import Any
 from integrations.kubernetes import release
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist
-from integrations.kubernetes.owners import chain
+from integrations.kubernetes.owners import chain, ready_replicas
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.policy import remaining
 from integrations.kubernetes.quarantine import LABEL, Request, Scene, design
@@ -163,6 +163,7 @@ class QuarantinePod:
                 "label": f"{LABEL}={data['label']}",
                 "policy": f"{data['policy']} denies ingress and egress",
                 "policies": f"{len(policies)} in namespace {namespace} judged again",
+                **await _replaced(api, data),
             },
         )
 
@@ -172,6 +173,20 @@ class QuarantinePod:
         if plan.changes:
             await release.restore(api, release.Hold.of_plan(plan))
         return Done()
+
+
+async def _replaced(api: Api, data: Mapping[str, Any]) -> dict[str, str]:
+    """What the owner that starts a replacement counts now; nothing is waited for."""
+    owner = data["owner"]
+    if not data["replacement"] or owner["kind"] not in {"ReplicaSet", "ReplicationController"}:
+        return {}
+    try:
+        found = await api.get(named(owner["kind"], data["namespace"], owner["name"]))
+    except NotFound:
+        return {"replacement": f"{owner['kind']}/{owner['name']} is gone"}
+    wanted = (found.get("spec") or {}).get("replicas", 1)
+    text = f"{owner['kind']}/{owner['name']}: {ready_replicas(found)} of {wanted} ready"
+    return {"replacement": text}
 
 
 async def _rehearse(api: Api, change: Change) -> None:

@@ -44,6 +44,14 @@ class PauseSwitch:
         self._read = clock.monotonic()
         return self._said
 
+    async def unread(self) -> str:
+        """Why the switch cannot be read now, or nothing."""
+        try:
+            await self._ask()
+        except ResponderError as error:
+            return f"the pause switch cannot be read: {error}"
+        return ""
+
     async def _ask(self) -> str:
         try:
             found = await self._api.get(self._path)

@@ -102,6 +102,7 @@ def design(scene: Scene, request: Request) -> Plan:
             "policy": name,
             "labels": after,
             "replacement": _replacement(scene, pod) if how.strip else "",
+            "owner": _owner(pod),
             "still": list(still),
         },
     )
@@ -198,6 +199,11 @@ def _known_limits(
 def _undo(restoring: str, policy: str) -> str:
     text = f"put the pod's labels back and delete NetworkPolicy {policy}"
     return f"{text}; {restoring}" if restoring else text
+
+
+def _owner(pod: Json) -> dict[str, str]:
+    owner = controller_of(pod)
+    return {"kind": owner.kind, "name": owner.name} if owner else {}
 
 
 def _replacement(scene: Scene, pod: Json) -> str:

@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -285,6 +286,52 @@ async def test_a_kubeconfig_with_token_and_authority_works(control_plane: Contro
         assert (await connection.api().get("/version"))["major"] == "1"
     finally:
         await connection.close()
+
+
+@pytest.mark.control_plane
+async def test_a_token_file_that_ends_in_a_line_break_works(
+    control_plane: ControlPlane, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As mounted into a pod, or written there by a person."""
+    token = tmp_path / "token"
+    token.write_text(control_plane.admin_token + "\n")
+    where = control_plane.api.removeprefix("https://").partition(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", where[0])
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", where[2])
+    loader = "kubernetes.aio.config.incluster_config"
+    monkeypatch.setattr(f"{loader}.SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(f"{loader}.SERVICE_CERT_FILENAME", str(control_plane.ca))
+    connection = Connection("prod", read({"prod": {"in_cluster": True}})["prod"], World())
+    try:
+        assert await connection.api().items("/api/v1/namespaces")
+    finally:
+        await connection.close()
+
+
+async def test_credentials_that_are_missing_are_a_clear_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Outside of a cluster there is nothing to find; the text says where to look."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    connection = Connection("prod", read({"prod": {"in_cluster": True}})["prod"], World())
+    with pytest.raises(StepFailed, match=r"\[clusters\.prod\]"):
+        await connection.api().get("/x")
+
+
+async def test_a_name_is_looked_up_without_the_shared_executor() -> None:
+    """The default executor is poisoned: a look-up through it would fail."""
+
+    class Poison(ThreadPoolExecutor):
+        def submit(self, *_args: Any, **_kwargs: Any) -> Any:
+            raise AssertionError("the default executor was used")
+
+    asyncio.get_running_loop().set_default_executor(Poison(1))
+    async with (
+        serving(answering(404)) as url,
+        client(url.replace("127.0.0.1", "localhost")) as api,
+    ):
+        with pytest.raises(NotFound):
+            await api.get("/x")
 
 
 @pytest.mark.control_plane

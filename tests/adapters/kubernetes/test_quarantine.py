@@ -53,6 +53,7 @@ async def test_a_deployments_pod_is_cut_off_and_replaced(
         "policyTypes": ["Ingress", "Egress"],
     }
     assert result["replacement"] == "Deployment/cart"
+    assert verdict.checks["replacement"].endswith("of 2 ready")
     assert result["uid"] == uid
     assert verdict.level is VerdictLevel.APPLIED
     assert plan.blast.ready_share == 0.5
