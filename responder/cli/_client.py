@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from responder.cli._errors import DENIED, FAILED, MISSING, UNREACHABLE, USAGE, CliError
+from responder.cli._errors import (
+    DENIED,
+    FAILED,
+    MISSING,
+    UNREACHABLE,
+    USAGE,
+    WAITING,
+    CliError,
+)
 
 if TYPE_CHECKING:
     import http.client
@@ -85,19 +93,24 @@ class Client:
             raise self._refusal(response.status, data)
         return data
 
-    def events(self, path: str, after: int = 0) -> Iterator[Event]:
-        """The story, live; comes back by itself where it was cut, until the server ends it."""
+    def events(self, path: str, after: int = 0, seconds: float | None = None) -> Iterator[Event]:
+        """The story, live; comes back by itself where it was cut, until the server ends it.
+
+        Raises `CliError` with the code for waiting when it goes on after `seconds`.
+        """
         import time
 
         failures = 0
+        until = None if seconds is None else time.monotonic() + seconds
         while True:
             try:
-                for event in self._stream(path, after):
+                for event in self._stream(path, after, until):
                     if event is None:
                         return
                     after, failures = event.id, 0
                     yield event
             except OSError as failure:
+                _not_later_than(until)
                 if failures >= _RETRIES:
                     raise self._unreachable(failure) from None
             failures += 1
@@ -105,14 +118,15 @@ class Client:
                 raise CliError("the server keeps ending the stream", code=UNREACHABLE)
             time.sleep(min(failures, 3) * 0.5)
 
-    def _stream(self, path: str, after: int) -> Iterator[Event | None]:
-        connection = self._connection(_STREAM_TIMEOUT)
+    def _stream(self, path: str, after: int, until: float | None) -> Iterator[Event | None]:
+        connection = self._connection(min(_STREAM_TIMEOUT, _not_later_than(until)))
         try:
             response = self._send(connection, "GET", path, None, {"Last-Event-ID": str(after)})
             if response.status >= _OK:
                 raise self._refusal(response.status, response.read())
             kind = ""
             for raw in response:
+                _not_later_than(until)
                 line = raw.decode("utf-8").rstrip("\n")
                 if line.startswith("event: "):
                     kind = line[7:]
@@ -181,6 +195,18 @@ class Client:
             why=failure.strerror or str(failure),
             fix="start it with `responder serve`, or set --server or RESPONDER_SERVER",
         )
+
+
+def _not_later_than(until: float | None) -> float:
+    """Seconds that are left; raises `CliError` when none is."""
+    import time
+
+    if until is None:
+        return _STREAM_TIMEOUT
+    left = until - time.monotonic()
+    if left <= 0:
+        raise CliError("it goes on; the time to wait is over", code=WAITING)
+    return left
 
 
 def quoted(part: str) -> str:

@@ -52,7 +52,9 @@ async def _demo(port: int, *, yes: bool, leave: bool) -> None:
         async with staged(port=port) as stage:
             _introduce(stage.url, stage.folder)
             teller = Teller(stage.app.service, stage.url, yes=yes)
-            await teller.tell(await stage.attack())
+            status = await teller.tell(await stage.attack())
+            if leave and status not in _GOOD:
+                raise CliError(f"the incident is {status}, not resolved", code=FAILED)
             if not leave:
                 say(f"\nThe server stays at {stage.url} until Ctrl-C.")
                 await asyncio.Event().wait()
@@ -79,8 +81,8 @@ class Teller:
         self._url = url
         self._yes = yes
 
-    async def tell(self, number: int) -> None:
-        """From the alert to the end; raises `CliError` when it does not end well."""
+    async def tell(self, number: int) -> str:
+        """From the alert to the end; returns the incident's status then."""
         who = self._who()
         try:
             async with asyncio.timeout(None if self._can_ask() else _DEADLINE):
@@ -90,7 +92,7 @@ class Teller:
                         await self._answer(who, number, entry)
         except TimeoutError:
             raise CliError("the story did not end in time", code=WAITING) from None
-        self._finish(await self._service.incident(who, number))
+        return self._finish(await self._service.incident(who, number))
 
     async def _answer(self, who: Who, number: int, entry: Mapping[str, Any]) -> None:
         """When the line says that a person is asked: show the plan, and ask or answer."""
@@ -130,7 +132,7 @@ class Teller:
             raise CliError("the demo's server knows nobody on this machine", code=FAILED)
         return found
 
-    def _finish(self, incident: Mapping[str, Any]) -> None:
+    def _finish(self, incident: Mapping[str, Any]) -> str:
         number = incident["number"]
         click.echo(f"\n{paint(summary(incident), 'green')}  (incident #{number})")
         click.echo("Verified:")
@@ -140,8 +142,7 @@ class Teller:
         click.echo(f"  responder incident show {number} --server {self._url}")
         click.echo("  responder playbook show contain-and-rebuild")
         click.echo("  responder init            a real cluster, in observe mode: plans, no changes")
-        if incident["status"] not in _GOOD:
-            raise CliError(f"the incident is {incident['status']}, not resolved", code=FAILED)
+        return str(incident["status"])
 
 
 def _proven(incident: Mapping[str, Any]) -> list[str]:

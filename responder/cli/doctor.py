@@ -64,7 +64,7 @@ async def _asked(settings: Settings) -> AsyncIterator[Finding]:
     from responder import wiring
 
     try:
-        async with wiring.build(settings) as app:
+        async with wiring.build(settings, idle=True) as app:
             for name, state in (await app.service.ready()).items():
                 yield ("ok" if state.startswith("ok") else "fail"), name, state, ""
             for integration in app.integrations:

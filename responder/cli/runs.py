@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from responder.cli import _options as options
 from responder.cli._client import Client, quoted
 from responder.cli._errors import FAILED, USAGE, CliError
-from responder.cli._find import find_step, incident_path
+from responder.cli._find import find_step, incident_path, waits
 from responder.cli._output import emit, say
 from responder.cli._story import line
 
@@ -81,7 +82,8 @@ def plan(client: Client, what: str, step: str, pairs: tuple[str, ...], form: str
     Exit code 0: nothing would change, 1: something would, 2: the plan could not be made.
     """
     if what.startswith(("run_", "#", "@")) or what.isdecimal():
-        found, one = find_step(client, what, step, lambda s: bool(s["plan_hash"]), "has a plan")
+        fits = _has_plan if step else waits
+        found, one = find_step(client, what, step, fits, "has a plan that waits for a decision")
         shown = client.get(f"/v1/runs/{quoted(found['id'])}/steps/{quoted(one['id'])}/plan")
         _show(shown, form)
         changes = shown["plan"].get("changes")
@@ -107,6 +109,10 @@ def _preview(client: Client, playbook: str, inputs: dict[str, Any], form: str) -
         for open_ in step["plan"].get("residual", ()):
             click.echo(f"  will not achieve: {_text(open_)}")
     return [change for step in answer["steps"] for change in step["plan"].get("changes", ())]
+
+
+def _has_plan(step: Mapping[str, Any]) -> bool:
+    return bool(step["plan_hash"])
 
 
 def _change(change: dict[str, Any]) -> str:

@@ -19,13 +19,16 @@ _needed = click.option("--reason", required=True, help="Why; others read it at 3
 def status(client: Client, form: str) -> None:
     """Paused, degraded, draining, version, counts."""
     value = client.get("/v1/status")
+    if form in {"table", "wide"}:
+        counts = value.get("counts", {})
+        value |= {"asking": counts.get("runs.waiting-approval", 0)}
     columns = [
         ("VERSION", "version"),
         ("PAUSED", "paused"),
         ("DEGRADED", "degraded"),
         ("DRAINING", "draining"),
-        ("WAITING", "counts.approvals_pending"),
-        ("RUNS", "counts.open_runs"),
+        ("ASKING", "asking"),
+        ("BUSY", "busy"),
     ]
     emit(value, form, columns, [("PLAYBOOKS", "playbooks"), ("HOOKS", "hooks")], "version")
 

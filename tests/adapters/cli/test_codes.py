@@ -188,6 +188,27 @@ def test_watching_may_judge_the_end(run: Run, service: FakeService) -> None:
     assert run("incident", "watch", "42", "--exit-status").exit_code == 0
 
 
+def test_watching_ends_at_its_deadline(run: Run, service: FakeService) -> None:
+    """3, although the story goes on and nothing more is said."""
+    import asyncio
+
+    service.live = asyncio.Event()
+    started = time.monotonic()
+    result = run("incident", "watch", "42", "--timeout", "1s")
+    assert result.exit_code == 3
+    assert 0.9 < time.monotonic() - started < 3
+
+
+def test_the_plan_of_an_incident_is_the_one_that_waits(run: Run, service: FakeService) -> None:
+    """Not that of a step that is done."""
+    service.incident_row["runs"][0]["steps"][0]["plan_hash"] = "aaaa"
+    result = run("plan", "42")
+    assert result.stdout.startswith("+ NetworkPolicy")
+    assert service.calls[-1] == ("plan", RUN, "isolate")
+    assert run("plan", "42", "evidence").stderr.startswith("plan ")
+    assert service.calls[-1] == ("plan", RUN, "evidence")
+
+
 def test_an_alert_is_sent_with_the_hooks_own_secret(
     run: Run, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
