@@ -76,7 +76,8 @@ class Api:
         for key in ("uid", "creationTimestamp", "generation", "resourceVersion", "selfLink"):
             meta.pop(key, None)
         if not meta.get("name") and meta.get("generateName"):
-            meta["name"] = meta["generateName"] + self._objects.letters(5)
+            space = meta.get("namespace", "")
+            meta["name"] = self._objects.free_name(kind, space, meta["generateName"])
         body = {key: value for key, value in body.items() if key != "status" or not kind.has_status}
         item = with_defaults(kind, {**body, "metadata": meta})
         check(kind, item)

@@ -89,7 +89,7 @@ class Objects:
         """Put a new object: UID, version, generation and time of creation are given here."""
         meta = dict(item["metadata"])
         if not meta.get("name") and meta.get("generateName"):
-            meta["name"] = meta["generateName"] + self.letters(5)
+            meta["name"] = self.free_name(kind, meta.get("namespace", ""), meta["generateName"])
         space = meta.get("namespace", "")
         if self.find(kind, space, meta["name"]) is not None:
             raise already_exists(kind, meta["name"])
@@ -150,9 +150,12 @@ class Objects:
         """A new UID in the usual form."""
         return str(uuid.UUID(int=self.world.rng.getrandbits(128), version=4))
 
-    def letters(self, count: int) -> str:
-        """The letters that generated names end with."""
-        return "".join(self.world.rng.choice(_NAME_LETTERS) for _ in range(count))
+    def free_name(self, kind: Kind, namespace: str, prefix: str) -> str:
+        """A generated name that nothing bears."""
+        while True:
+            letters = "".join(self.world.rng.choice(_NAME_LETTERS) for _ in range(5))
+            if self.find(kind, namespace, prefix + letters) is None:
+                return prefix + letters
 
     def _write(self, verb: str, kind: Kind, item: Item, before: Item | None) -> Item:
         self.version += 1

@@ -1,4 +1,4 @@
-"""What a cluster must do, as checks that run over the sandbox and over a real API server alike.
+"""What an API server must do with objects: checks for the sandbox and for a real one alike.
 
 Each check gets a client and a namespace of its own, and asserts numbers, reasons and states. What
 only a kubelet can do (container logs) is checked on the sandbox alone, beside this file.
@@ -6,200 +6,22 @@ only a kubelet can do (container logs) is checked on the sandbox alone, beside t
 
 from __future__ import annotations
 
-import asyncio
-import json
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
-
-MERGE = "application/merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
-STRATEGIC = "application/strategic-merge-patch+json"
-APPS, POLICY = "/apis/apps/v1", "/apis/policy/v1"
-NETWORKING = "/apis/networking.k8s.io/v1"
-PATIENCE = 20.0
-
-Answer = tuple[int, Any]
-
-
-@dataclass(frozen=True)
-class Client:
-    """Plain HTTP and JSON to one API server, for one namespace."""
-
-    session: aiohttp.ClientSession
-    base: str
-    namespace: str
-    trust: ssl.SSLContext | bool = True
-
-    def path(self, plural: str, name: str = "", api: str = "/api/v1") -> str:
-        """The path of objects or of one object in this check's namespace."""
-        tail = f"/{name}" if name else ""
-        return f"{api}/namespaces/{self.namespace}/{plural}{tail}"
-
-    async def send(self, method: str, path: str, body: Any = None, kind: str = "") -> Answer:
-        """One request; never raises for a status."""
-        kind = kind or (MERGE if method == "PATCH" else "application/json")
-        data = None if body is None else json.dumps(body)
-        headers = {"Content-Type": kind} if data is not None else {}
-        url = self.base + path
-        async with self.session.request(
-            method, url, data=data, headers=headers, ssl=self.trust
-        ) as answer:
-            text = await answer.text()
-            is_json = answer.content_type == "application/json"
-            return answer.status, json.loads(text) if is_json else text
-
-    async def must(self, method: str, path: str, body: Any = None, kind: str = "") -> Any:
-        """One request that has to succeed."""
-        status, answer = await self.send(method, path, body, kind)
-        assert status < 300, f"{method} {path}: {status} {answer}"
-        return answer
-
-    async def pods(self, selector: str = "") -> list[dict[str, Any]]:
-        """Pods of the namespace that are not ending."""
-        query = f"?labelSelector={selector}" if selector else ""
-        found = (await self.must("GET", self.path("pods") + query))["items"]
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-    async def until(self, what: str, test: Callable[[], Awaitable[Any]]) -> Any:
-        """Ask again until it holds; AssertionError after a while."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
-        while not (got := await test()):
-            assert loop.time() < end, f"never came true: {what}"
-            await asyncio.sleep(0.03)
-        return got
-
-    @asynccontextmanager
-    async def watching(self, path: str, version: str) -> AsyncIterator[AsyncIterator[Any]]:
-        """Events of a watch of two seconds; it is read to its end, so that nothing stays open."""
-        url = f"{self.base}{path}{'&' if '?' in path else '?'}watch=1&timeoutSeconds=2"
-        url += f"&resourceVersion={version}"
-        async with self.session.get(url, ssl=self.trust) as answer:
-            assert answer.status == 200
-
-            async def lines() -> AsyncIterator[Any]:
-                async for line in answer.content:
-                    yield json.loads(line)
-
-            yield lines()
-            await answer.read()
-
-
-def pod_body(name: str, image: str = "example.invalid/probe:1", **labels: str) -> dict[str, Any]:
-    """A pod with one container."""
-    spec = {"containers": [{"name": "c", "image": image}], "terminationGracePeriodSeconds": 0}
-    return {"metadata": {"name": name, "labels": labels}, "spec": spec}
-
-
-def deployment_body(name: str, size: int, image: str = "example.invalid/probe:1") -> dict[str, Any]:
-    """A Deployment of pods that carry `app: NAME`."""
-    spec = pod_body("x", image)["spec"]
-    return {
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": size,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
-        },
-    }
-
-
-def refused(answer: Answer, code: int, reason: str) -> dict[str, Any]:
-    """The Status body of a refusal, after holding it to its number and reason."""
-    status, body = answer
-    assert status == code, (status, body)
-    assert body["kind"] == "Status"
-    assert body["status"] == "Failure"
-    assert body["code"] == code
-    assert body.get("reason", "") == reason, body
-    return dict(body)
-
-
-async def a_deployment_makes_pods_owned_through_a_replica_set(api: Client) -> None:
-    made = await api.must("POST", api.path("deployments", api=APPS), deployment_body("web", 2))
-    assert made["metadata"]["generation"] == 1
-    pods = await api.until("two pods", lambda: _count(api, "app=web", 2))
-    owner = pods[0]["metadata"]["ownerReferences"][0]
-    assert (owner["kind"], owner["controller"]) == ("ReplicaSet", True)
-    holder = await api.must("GET", api.path("replicasets", owner["name"], APPS))
-    assert holder["metadata"]["uid"] == owner["uid"]
-    above = holder["metadata"]["ownerReferences"][0]
-    assert (above["kind"], above["uid"]) == ("Deployment", made["metadata"]["uid"])
-    mark = pods[0]["metadata"]["labels"]["pod-template-hash"]
-    assert holder["spec"]["selector"]["matchLabels"] == {"app": "web", "pod-template-hash": mark}
-    assert owner["name"] == f"web-{mark}"
-
-
-async def _count(api: Client, selector: str, wanted: int) -> list[dict[str, Any]]:
-    pods = await api.pods(selector)
-    return pods if len(pods) == wanted else []
-
-
-async def _ready(api: Client, name: str, wanted: int) -> dict[str, Any] | None:
-    found = await api.must("GET", api.path("deployments", name, APPS))
-    status = found.get("status") or {}
-    seen = status.get("observedGeneration") == found["metadata"]["generation"]
-    counts = [status.get(f"{w}Replicas", 0) for w in ("updated", "ready", "available")]
-    whole = counts == [wanted] * 3 and status.get("replicas") == wanted
-    return dict(found) if seen and whole else None
-
-
-async def a_relabelled_pod_is_released_replaced_and_surplus_when_taken_back(api: Client) -> None:
-    await api.must("POST", api.path("deployments", api=APPS), deployment_body("web", 2))
-    await api.until("rolled out", lambda: _ready(api, "web", 2))
-    pod = (await api.pods("app=web"))[0]["metadata"]
-    where = api.path("pods", pod["name"])
-    drop = {"metadata": {"labels": {"app": None, "pod-template-hash": None, "held": "1"}}}
-    after = await api.must("PATCH", where, drop)
-    assert after["metadata"]["labels"] == {"held": "1"}
-    assert after["metadata"]["uid"] == pod["uid"]
-
-    async def released() -> bool:
-        return "ownerReferences" not in (await api.must("GET", where))["metadata"]
-
-    await api.until("released", released)
-    await api.until("replaced", lambda: _count(api, "app=web", 2))
-    assert len(await api.pods()) == 3
-    labels = {**pod["labels"], "held": None}
-    await api.must("PATCH", where, {"metadata": {"labels": labels}})
-
-    async def whole_again() -> bool:
-        return len(await api.pods()) == 2
-
-    await api.until("the surplus is gone", whole_again)
-    assert len(await api.pods("app=web")) == 2
-
-
-async def a_new_template_rolls_out_and_old_pods_go(api: Client) -> None:
-    await api.must("POST", api.path("deployments", api=APPS), deployment_body("web", 3))
-    await api.until("rolled out", lambda: _ready(api, "web", 3))
-    image = "example.invalid/probe@sha256:" + "b" * 64
-    patch = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}}
-    after = await api.must("PATCH", api.path("deployments", "web", APPS), patch, STRATEGIC)
-    assert after["metadata"]["generation"] == 2
-    done = await api.until("rolled over", lambda: _ready(api, "web", 3))
-    assert done["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
-    reasons = {c["type"]: c["reason"] for c in done["status"]["conditions"]}
-    assert reasons["Available"] == "MinimumReplicasAvailable"
-
-    async def ended() -> bool:
-        now = await api.must("GET", api.path("deployments", "web", APPS))
-        found = {c["type"]: c["reason"] for c in now["status"]["conditions"]}
-        return found["Progressing"] == "NewReplicaSetAvailable"
-
-    await api.until("said to be complete", ended)
-    pods = await api.until("only new pods", lambda: _count(api, "app=web", 3))
-    assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {image}
-    sets = (await api.must("GET", api.path("replicasets", api=APPS)))["items"]
-    assert sorted(item["spec"]["replicas"] for item in sets) == [0, 3]
+from tests.adapters.sandbox.client import (
+    APPS,
+    JSON_PATCH,
+    NETWORKING,
+    Client,
+    deployment_body,
+    pod_body,
+    refused,
+)
 
 
 async def a_policy_is_created_once_and_a_dry_run_leaves_nothing(api: Client) -> None:
+    """A second creation is a conflict; a dry run answers like the real call and stores nothing."""
     where = api.path("networkpolicies", api=NETWORKING)
     body = {
         "metadata": {"name": "deny"},
@@ -219,6 +41,7 @@ async def a_policy_is_created_once_and_a_dry_run_leaves_nothing(api: Client) -> 
 
 
 async def a_dry_run_of_a_patch_or_deletion_changes_nothing(api: Client) -> None:
+    """The answer shows what would be; the object stays."""
     before = await api.must("POST", api.path("pods"), pod_body("p", app="p"))
     where = api.path("pods", "p")
     seen = await api.must("PATCH", where + "?dryRun=All", {"metadata": {"labels": {"dry": "1"}}})
@@ -231,6 +54,7 @@ async def a_dry_run_of_a_patch_or_deletion_changes_nothing(api: Client) -> None:
 
 
 async def a_json_patch_whose_test_fails_is_refused_whole(api: Client) -> None:
+    """One failed step refuses all steps with 422, in the server's few words."""
     await api.must("POST", api.path("pods"), pod_body("p", app="p"))
     where = api.path("pods", "p")
     for path, value in (("/metadata/labels/app", "x"), ("/metadata/uid", "x"), ("/a/b", "x")):
@@ -253,6 +77,7 @@ async def a_json_patch_whose_test_fails_is_refused_whole(api: Client) -> None:
 
 
 async def a_write_against_an_old_version_conflicts(api: Client) -> None:
+    """A resourceVersion in the body is a precondition; an equal write makes no new version."""
     where = api.path("configmaps")
     old = await api.must("POST", where, {"metadata": {"name": "c"}, "data": {"a": "1"}})
     version = old["metadata"]["resourceVersion"]
@@ -271,6 +96,7 @@ async def a_write_against_an_old_version_conflicts(api: Client) -> None:
 
 
 async def another_uid_or_name_in_a_patch_is_refused(api: Client) -> None:
+    """Identity and the fixed part of a pod's spec cannot be patched."""
     await api.must("POST", api.path("pods"), pod_body("p", app="p"))
     where = api.path("pods", "p")
     uid = {"metadata": {"uid": "another", "labels": {"x": "1"}}}
@@ -284,6 +110,7 @@ async def another_uid_or_name_in_a_patch_is_refused(api: Client) -> None:
 
 
 async def a_deletion_holds_to_its_preconditions(api: Client) -> None:
+    """UID and resourceVersion are compared before anything is deleted."""
     made = await api.must("POST", api.path("pods"), pod_body("p"))
     where = api.path("pods", "p")
     wrong = {"preconditions": {"uid": "another"}}
@@ -299,6 +126,7 @@ async def a_deletion_holds_to_its_preconditions(api: Client) -> None:
 
 
 async def invalid_objects_are_refused_with_their_field(api: Client) -> None:
+    """Names, labels, containers, selectors and policy types are checked, and the field is named."""
     where = api.path("pods")
     plain = pod_body("p")["spec"]
     table: list[tuple[dict[str, Any], int, str, str]] = [
@@ -335,6 +163,7 @@ async def invalid_objects_are_refused_with_their_field(api: Client) -> None:
 
 
 async def unknown_places_and_methods_are_refused(api: Client) -> None:
+    """Paths, methods and parameters that do not exist get the real numbers."""
     body = refused(await api.send("GET", api.path("pods", "none")), 404, "NotFound")
     assert body["message"] == 'pods "none" not found'
     refused(await api.send("GET", api.path("nopes")), 404, "NotFound")
@@ -352,6 +181,7 @@ async def unknown_places_and_methods_are_refused(api: Client) -> None:
 
 
 async def a_list_is_selected_by_labels_and_fields(api: Client) -> None:
+    """Equality, sets and presence of labels; names by field."""
     for name, labels in (("a", {"app": "x"}), ("b", {"app": "y", "t": "1"}), ("c", {})):
         await api.must("POST", api.path("pods"), pod_body(name, **labels))
     table = {
@@ -374,6 +204,7 @@ async def a_list_is_selected_by_labels_and_fields(api: Client) -> None:
 
 
 async def a_watch_sees_what_happens_after_its_version(api: Client) -> None:
+    """Entering and leaving the selection are told as ADDED and DELETED."""
     path = api.path("configmaps")
     await api.must("POST", path, {"metadata": {"name": "before"}})
     version = (await api.must("GET", path))["metadata"]["resourceVersion"]
@@ -399,49 +230,8 @@ async def a_watch_sees_what_happens_after_its_version(api: Client) -> None:
     ]
 
 
-async def an_eviction_is_refused_while_a_budget_forbids_it(api: Client) -> None:
-    await api.must("POST", api.path("deployments", api=APPS), deployment_body("web", 2))
-    await api.until("rolled out", lambda: _ready(api, "web", 2))
-    budget = {
-        "metadata": {"name": "hold"},
-        "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
-    }
-    path = api.path("poddisruptionbudgets", api=POLICY)
-    await api.must("POST", path, budget)
-
-    async def counted() -> Any:
-        status = (await api.must("GET", path + "/hold")).get("status") or {}
-        return status if status.get("currentHealthy") == 2 else None
-
-    status = await api.until("counted", counted)
-    assert (status["desiredHealthy"], status["expectedPods"]) == (2, 2)
-    assert status["disruptionsAllowed"] == 0
-    name = (await api.pods("app=web"))[0]["metadata"]["name"]
-    where = api.path("pods", name) + "/eviction"
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
-    body = refused(await api.send("POST", where, eviction), 429, "TooManyRequests")
-    assert body["message"].startswith("Cannot evict pod as it would violate")
-    assert body["details"]["causes"][0] == {
-        "reason": "DisruptionBudget",
-        "message": "The disruption budget hold needs 2 healthy pods and has 2 currently",
-    }
-    await api.must("POST", path, {**budget, "metadata": {"name": "hold2"}})
-    await asyncio.sleep(0.2)
-    assert (await api.send("POST", where, eviction))[0] == 500
-    for budget_name in ("hold", "hold2"):
-        await api.must("DELETE", f"{path}/{budget_name}")
-
-    async def evicted() -> bool:
-        return (await api.send("POST", where, eviction))[0] == 201
-
-    await api.until("evicted", evicted)
-    nobody = api.path("pods", "none") + "/eviction"
-    refused(await api.send("POST", nobody, eviction), 400, "BadRequest")
-    eviction["metadata"] = {"name": "none"}
-    refused(await api.send("POST", nobody, eviction), 404, "NotFound")
-
-
 async def a_log_is_asked_of_a_pod_and_container_that_exist(api: Client) -> None:
+    """404 for no such pod, 400 for no such container."""
     await api.must("POST", api.path("pods"), pod_body("p"))
     refused(await api.send("GET", api.path("pods", "none") + "/log"), 404, "NotFound")
     wrong = api.path("pods", "p") + "/log?container=none"
@@ -450,6 +240,7 @@ async def a_log_is_asked_of_a_pod_and_container_that_exist(api: Client) -> None:
 
 
 async def a_review_answers_what_the_caller_may(api: Client) -> None:
+    """Both reviews of one's own rights answer an administrator with everything."""
     root = "/apis/authorization.k8s.io/v1"
     asked = {"namespace": api.namespace, "verb": "get", "resource": "pods", "subresource": "log"}
     body = {
@@ -476,6 +267,7 @@ async def a_review_answers_what_the_caller_may(api: Client) -> None:
 
 
 async def a_finalizer_holds_an_object_until_it_is_taken_off(api: Client) -> None:
+    """Deletion marks; taking the last finalizer off deletes."""
     path = api.path("configmaps")
     held = {"metadata": {"name": "f", "finalizers": ["sandbox.example/hold"]}}
     await api.must("POST", path, held)
@@ -486,68 +278,7 @@ async def a_finalizer_holds_an_object_until_it_is_taken_off(api: Client) -> None
     refused(await api.send("GET", path + "/f"), 404, "NotFound")
 
 
-async def deleting_a_deployment_takes_its_pods_along(api: Client) -> None:
-    await api.must("POST", api.path("deployments", api=APPS), deployment_body("web", 2))
-    await api.until("two pods", lambda: _count(api, "app=web", 2))
-    background = {"propagationPolicy": "Background"}
-    await api.must("DELETE", api.path("deployments", "web", APPS), background)
-
-    async def empty() -> bool:
-        sets = (await api.must("GET", api.path("replicasets", api=APPS)))["items"]
-        return not sets and not await api.pods()
-
-    await api.until("all gone", empty)
-
-
-async def a_pod_in_a_stateful_set_is_not_replaced_beside_itself(api: Client) -> None:
-    body = deployment_body("db", 2)
-    body["spec"]["serviceName"] = "db"
-    await api.must("POST", api.path("statefulsets", api=APPS), body)
-    await api.until("two pods", lambda: _count(api, "app=db", 2))
-    assert {pod["metadata"]["name"] for pod in await api.pods()} == {"db-0", "db-1"}
-    await api.must("PATCH", api.path("pods", "db-1"), {"metadata": {"labels": {"app": None}}})
-
-    async def released() -> bool:
-        pod = await api.must("GET", api.path("pods", "db-1"))
-        return "ownerReferences" not in pod["metadata"]
-
-    await api.until("released", released)
-    await asyncio.sleep(0.3)
-    assert {pod["metadata"]["name"] for pod in await api.pods()} == {"db-0", "db-1"}
-
-
-async def a_service_knows_the_pods_it_selects(api: Client) -> None:
-    await api.must("POST", api.path("deployments", api=APPS), deployment_body("web", 2))
-    service = {
-        "metadata": {"name": "web"},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
-    }
-    await api.must("POST", api.path("services"), service)
-    path = api.path("endpointslices", api="/apis/discovery.k8s.io/v1")
-    path += "?labelSelector=kubernetes.io/service-name%3Dweb"
-
-    async def names(wanted: int) -> set[str]:
-        slices = (await api.must("GET", path))["items"]
-        ends = [end for item in slices for end in item.get("endpoints") or ()]
-        found = {e["targetRef"]["name"] for e in ends if e["conditions"]["ready"]}
-        return found if len(found) == wanted else set()
-
-    await api.until("two endpoints", lambda: names(2))
-    pod = (await api.pods("app=web"))[0]["metadata"]["name"]
-    strip = {"metadata": {"labels": {"app": None, "pod-template-hash": None}}}
-    await api.must("PATCH", api.path("pods", pod), strip)
-
-    async def left_out() -> bool:
-        found = await names(2)
-        return bool(found) and pod not in found
-
-    await api.until("the relabelled pod is no endpoint", left_out)
-
-
 CHECKS: tuple[Callable[[Client], Awaitable[None]], ...] = (
-    a_deployment_makes_pods_owned_through_a_replica_set,
-    a_relabelled_pod_is_released_replaced_and_surplus_when_taken_back,
-    a_new_template_rolls_out_and_old_pods_go,
     a_policy_is_created_once_and_a_dry_run_leaves_nothing,
     a_dry_run_of_a_patch_or_deletion_changes_nothing,
     a_json_patch_whose_test_fails_is_refused_whole,
@@ -558,11 +289,7 @@ CHECKS: tuple[Callable[[Client], Awaitable[None]], ...] = (
     unknown_places_and_methods_are_refused,
     a_list_is_selected_by_labels_and_fields,
     a_watch_sees_what_happens_after_its_version,
-    an_eviction_is_refused_while_a_budget_forbids_it,
     a_log_is_asked_of_a_pod_and_container_that_exist,
     a_review_answers_what_the_caller_may,
     a_finalizer_holds_an_object_until_it_is_taken_off,
-    deleting_a_deployment_takes_its_pods_along,
-    a_pod_in_a_stateful_set_is_not_replaced_beside_itself,
-    a_service_knows_the_pods_it_selects,
 )

@@ -9,7 +9,7 @@ import aiohttp
 from responder.clock import SECOND, SystemIds, World
 from responder.sandbox.kubelet import Pace
 from responder.sandbox.world import SandboxWorld
-from tests.adapters.sandbox.contract import APPS, Client
+from tests.adapters.sandbox.client import APPS, Client
 
 
 class StoppedClock:

@@ -8,11 +8,13 @@ import pytest
 
 from responder.sandbox.kubelet import Pace
 from responder.sandbox.world import SandboxWorld
-from tests.adapters.sandbox.contract import CHECKS, Client
+from tests.adapters.sandbox import contract, contract_workloads
+from tests.adapters.sandbox.client import Client
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 
 Check = Callable[[Client], Awaitable[None]]
+CHECKS = (*contract.CHECKS, *contract_workloads.CHECKS)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

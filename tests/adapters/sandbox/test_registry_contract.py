@@ -84,11 +84,13 @@ def _manifest(config: bytes, layer: bytes) -> bytes:
 
 
 async def it_answers_at_its_root(registry: Registry) -> None:
+    """The version check answers 200 with the API's version."""
     status, headers, _ = await registry.send("GET", "/v2/")
     assert (status, headers["Docker-Distribution-Api-Version"]) == (200, "registry/2.0")
 
 
 async def an_image_is_had_by_tag_and_by_digest(registry: Registry) -> None:
+    """Manifest and blobs come back byte for byte under their digests."""
     name = await registry.image("check/a", "1.0")
     for reference in ("1.0", name):
         for method in ("HEAD", "GET"):
@@ -108,6 +110,7 @@ async def an_image_is_had_by_tag_and_by_digest(registry: Registry) -> None:
 
 
 async def a_tag_moves_and_the_old_digest_stays(registry: Registry) -> None:
+    """Pushing to a tag points it elsewhere and deletes nothing."""
     old = await registry.image("check/b", "1.0")
     config, layer = b'{"os":"linux","architecture":"arm64"}', b"another"
     for data in (config, layer):
@@ -120,6 +123,7 @@ async def a_tag_moves_and_the_old_digest_stays(registry: Registry) -> None:
 
 
 async def what_is_not_there_is_404(registry: Registry) -> None:
+    """Unknown manifests, blobs and names have their codes; there is no referrers API."""
     await registry.image("check/c", "1.0")
     unknown = "sha256:" + "0" * 64
     assert await registry.error("GET", "/v2/check/c/manifests/2.0") == "404 MANIFEST_UNKNOWN"
@@ -131,6 +135,7 @@ async def what_is_not_there_is_404(registry: Registry) -> None:
 
 
 async def bytes_that_do_not_fit_their_digest_are_refused(registry: Registry) -> None:
+    """A blob is stored only under its true digest."""
     _, headers, _ = await registry.send("POST", "/v2/check/d/blobs/uploads/")
     place = _joined(headers["Location"], _digest(b"other"))
     assert await registry.error("PUT", place, b"these") == "400 DIGEST_INVALID"
@@ -138,6 +143,7 @@ async def bytes_that_do_not_fit_their_digest_are_refused(registry: Registry) -> 
 
 
 async def a_manifest_needs_its_blobs(registry: Registry) -> None:
+    """A manifest that names unknown blobs, or is none, is refused."""
     await registry.push("check/e", b"{}")
     manifest = _manifest(b"{}", b"never pushed")
     path = "/v2/check/e/manifests/1.0"
@@ -147,6 +153,7 @@ async def a_manifest_needs_its_blobs(registry: Registry) -> None:
 
 
 async def a_blob_may_come_in_pieces(registry: Registry) -> None:
+    """An upload in two pieces gives one blob."""
     data = b"first half, second half"
     status, headers, _ = await registry.send("POST", "/v2/check/f/blobs/uploads/")
     assert status == 202
@@ -161,6 +168,7 @@ async def a_blob_may_come_in_pieces(registry: Registry) -> None:
 
 
 async def a_blob_is_shown_only_where_it_was_pushed(registry: Registry) -> None:
+    """Another repository does not see it."""
     name = await registry.push("check/g", b"private to g")
     assert await registry.error("GET", f"/v2/check/h/blobs/{name}") == "404 BLOB_UNKNOWN"
 

@@ -21,7 +21,7 @@ from responder.sandbox.kubelet import Pace
 from responder.sandbox.objects import HISTORY
 from responder.sandbox.registry import MANIFEST
 from responder.sandbox.world import SandboxWorld
-from tests.adapters.sandbox.contract import APPS, MERGE, NETWORKING, STRATEGIC, Client, refused
+from tests.adapters.sandbox.client import APPS, MERGE, NETWORKING, STRATEGIC, Client, refused
 from tests.adapters.sandbox.process import fetch, sandbox_process
 
 FAST = Pace(start=0.01, stop=0.01, pull_again=0.02, crash_again=0.02)
