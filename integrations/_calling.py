@@ -112,7 +112,7 @@ class Caller:
     for one logical call with all its tries. It never touches another system's pool.
     """
 
-    def __init__(  # noqa: PLR0913 - these are the limits of one system, all named
+    def __init__(
         self,
         name: str,
         world: World,
@@ -239,8 +239,9 @@ class Caller:
             raise _Failed(fault) from error
 
     def _retrying(self, write: bool, end: float) -> tenacity.AsyncRetrying:  # noqa: FBT001
-        def again(error: BaseException) -> bool:
-            if not isinstance(error, _Failed):
+        def again(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            if not isinstance(error, _Failed) or state.attempt_number >= self._attempts:
                 return False
             fault = error.fault
             safe = fault.kind is FaultKind.REFUSED or (
@@ -252,7 +253,7 @@ class Caller:
             sleep=self._world.clock.sleep,
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=self._wait,
-            retry=tenacity.retry_if_exception(again),
+            retry=again,
             reraise=True,
         )
 

@@ -342,7 +342,8 @@ class PipelineRun:
             )
         if build.image != waiting.image:
             raise StepFailed(f"GitHub run {run.id} built another image than {waiting.image}")
-        if build.digest == (call.target.digest or parse_image(waiting.image).digest):
+        asked = parse_image(str(call.params.get("image") or call.target.image))
+        if build.digest in {call.target.digest, asked.digest}:
             raise StepFailed(
                 f"GitHub run {run.id} built {build.digest} again, the image that is running now: "
                 "nothing was repaired"

@@ -1,5 +1,6 @@
 """Registries: digests by hash, labels, challenges, redirects; a double for faults, a real one."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -348,3 +349,13 @@ async def test_a_real_registry_says_the_same(engine: Engine) -> None:
         assert not await registry.exists("shop/cart", OTHER)
         with pytest.raises(NotFound):
             await registry.digest(parse_image(f"{engine.registry}/shop/cart:none"))
+
+
+async def test_names_are_looked_up_in_the_registrys_own_pool() -> None:
+    """The loop's default pool stays unused, so that slow DNS stalls only this registry."""
+    async with running_registry() as double:
+        host = double.host.replace("127.0.0.1", "localhost")
+        digest = double.put_image("1.4", {})
+        async with asking(host) as registry:
+            assert await registry.digest(parse_image(f"{host}/shop/cart:1.4")) == digest
+        assert getattr(asyncio.get_running_loop(), "_default_executor", None) is None

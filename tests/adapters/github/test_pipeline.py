@@ -1,5 +1,7 @@
 """`pipeline.run` from plan to verdict against a forge that checks what it is asked."""
 
+from typing import Any
+
 import aiohttp
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -240,12 +242,33 @@ async def test_the_tag_of_the_run_is_what_the_registry_is_asked_for() -> None:
         assert asked == [f"{IMAGE}:{next(iter(b.double.dispatches))}"]
 
 
-async def test_the_digest_that_is_running_now_is_no_repair() -> None:
+async def test_a_registry_that_is_down_is_waited_for_and_costs_no_attempt() -> None:
+    """The build is there; only nobody can confirm it yet."""
+
+    async def down(_: str) -> str:
+        raise StepRetry("registry registry.example: HTTP 503", after=9)
+
+    async with bench(digest_of=down) as b:
+        pending = await b.apply(a_call())
+        seen = await b.action.poll(a_call(), pending.state)
+        assert isinstance(seen, Pending)
+        assert seen.after == 9
+        assert "registry registry.example: HTTP 503" in seen.waiting_for
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"params": {"image": f"{IMAGE}@{OLD_DIGEST}"}, "target": Target()},
+    ],
+)
+async def test_the_digest_that_is_running_now_is_no_repair(change: dict[str, Any]) -> None:
     """A rebuild that changes nothing fails the step."""
     same = Immediate(archive=lambda run: zipped({"build.json": build_json(run, digest=OLD_DIGEST)}))
     async with bench(double={"executor": same}) as b:
         with pytest.raises(StepFailed, match="nothing was repaired"):
-            await b.to_end(a_call())
+            await b.to_end(a_call(**change))
 
 
 async def test_undo_says_what_can_be_done_instead() -> None:

@@ -4,16 +4,19 @@ import asyncio
 import json
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from integrations.registry import setup as set_up_registries
 from responder.clock import World
-from responder.errors import StepFailed
+from responder.errors import StepFailed, StepRetry
 from responder.model import Target
 from responder.ports import Call, Done, ImageRoute, Integration, Kit, Pending
 from tests.adapters.github.world import Bench, NoEvidence, a_call, bench
 from tests.doubles.executors import Act
+from tests.doubles.github import TOKEN
 from tests.real.engine import Engine
+from tests.real.waiting import eventually
 
 BASE = """FROM scratch
 COPY busybox /bin/busybox
@@ -104,5 +107,28 @@ async def test_a_real_pipeline_run_that_fails_ends_the_step_with_its_address(
         call = a_call(params={"image": f"{engine.registry}/shop/cart:1"}, target=Target())
         with pytest.raises(StepFailed, match="GitHub run 4711 failed: http"):
             await until_done(b, call)
+    assert registries.close
+    await registries.close()
+
+
+async def test_a_real_pipeline_run_that_is_cancelled_ends_and_is_told_as_superseded(
+    engine: Engine, act_path: Path, registries: Integration, tmp_path: Path
+) -> None:
+    """A person stops the run on the forge: act and its children are gone, the step may go again."""
+    name = f"{engine.registry}/shop/cart"
+    route = ImageRoute(match=name, forge="github", repo="acme/shop", workflow="rebuild.yml")
+    forge = {"executor": Act(act_path, engine, tmp_path)}
+    async with bench(double=forge, digest_of=registries.digest_of, route=route) as b:
+        call = a_call(params={"image": f"{name}:1"}, target=Target())
+        pending = await b.apply(call)
+        run = b.double.runs[4711]
+        await eventually(lambda: asyncio.sleep(0, run.status == "in_progress"), "the run to start")
+        async with aiohttp.ClientSession(headers={"Authorization": f"token {TOKEN}"}) as person:
+            url = f"{b.double.base_url}/repos/acme/shop/actions/runs/4711/cancel"
+            assert (await person.post(url)).status == 202
+        with pytest.raises(StepRetry, match="was cancelled: superseded"):
+            await b.action.poll(call, pending.state)
+        await eventually(lambda: asyncio.sleep(0, not b.double._tasks), "act to end")
+        assert (run.status, run.conclusion) == ("completed", "cancelled")
     assert registries.close
     await registries.close()

@@ -109,3 +109,20 @@ async def test_eight_threads_never_send_each_others_request(eager_threads: None)
         finally:
             forge.close()
         assert double.wrong_requests == []
+
+
+async def test_the_double_runs_as_a_process_of_its_own() -> None:
+    """It prints its address and serves whoever has the token."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.doubles.github", "0", "t0k"), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert child.stdout
+        url = (await child.stdout.readline()).decode().strip()
+        forge = Forge("github", read("github", {"base_url": url, "token": Secret("t0k")}), World())
+        sent = {"image": "registry.example/shop/cart", "correlation_id": correlation_id("x", 1)}
+        assert await forge.dispatch("acme/shop", "rebuild.yml", "main", sent) == 4711
+        forge.close()
+    finally:
+        child.terminate()
+        await child.wait()
