@@ -89,9 +89,11 @@ class _Budget:
         self._left = _BUDGET_CAP
 
     def earn(self) -> None:
+        """Count one logical call."""
         self._left = min(_BUDGET_CAP, self._left + _BUDGET_SHARE)
 
     def spend(self) -> bool:
+        """Take one retry, if one is left."""
         if self._left < 1:
             return False
         self._left -= 1

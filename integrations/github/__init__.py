@@ -16,9 +16,8 @@ from responder.text import suggestion
 __all__ = ["setup"]
 
 _RESERVED = frozenset({"image", "revision", "correlation_id"})
-_INPUTS_MAX = (
-    25  # https://docs.github.com/en/rest/actions/workflows#create-a-workflow-dispatch-event
-)
+# https://docs.github.com/en/rest/actions/workflows#create-a-workflow-dispatch-event
+_INPUTS_MAX = 25
 
 
 def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
@@ -39,6 +38,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     parts = {name: (forge, Downloads(forge, world)) for name, forge in forges.items()}
 
     async def close() -> None:
+        """Close every forge's connections and pool."""
         for forge, downloads in parts.values():
             await downloads.close()
             forge.close()
