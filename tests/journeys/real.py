@@ -47,6 +47,14 @@ class Hosted(Generic[T]):
         """Run a coroutine over there and return what it gives."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
+    def look(self, ask: Callable[[T], R]) -> R:
+        """Ask the thing itself over there, where nothing changes meanwhile."""
+
+        async def asked() -> R:
+            return ask(self.value)
+
+        return self.call(asked())
+
 
 @contextlib.contextmanager
 def hosted(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[Hosted[T]]:
@@ -92,11 +100,16 @@ class Door:
     token: str = ""
 
     def ask(
-        self, method: str, path: str, body: object = None, token: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        token: str | None = None,
+        kind: str = "application/json",
     ) -> tuple[int, Any, Mapping[str, str]]:
         """Send one request; status, decoded body (bytes when it is no JSON), headers."""
         secret = self.token if token is None else token
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Content-Type": kind} if body is not None else {}
         if secret:
             headers["Authorization"] = f"Bearer {secret}"
         link = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
