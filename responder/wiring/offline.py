@@ -20,7 +20,7 @@ from responder.clock import World
 from responder.engine.intake import admit
 from responder.engine.machine import status_of
 from responder.errors import ConfigError
-from responder.model import Alert, Mode, Role, Target
+from responder.model import Alert, Role, Target
 from responder.playbook.definition import Playbook, TestCase
 from responder.playbook.loading import load_dump
 from responder.playbook.matching import Index
@@ -124,7 +124,7 @@ async def rehearse(
         async with stage(folder, dump=dump, **flags) as made:
             if not dump:
                 alert = _played(alert, made.sandbox)
-            run_id, number = await _begin(made.app, alert, None)
+            run_id, number = await _begin(made.app, alert)
             word = await _follow(made.app, run_id, approve=approve)
             service = made.app.service
             return {
@@ -137,7 +137,7 @@ async def rehearse(
 async def test_playbooks(loaded: Sequence[Playbook]) -> list[Result]:
     """Run every case written in these playbooks; cases that need a run get a sandbox of their own.
 
-    Cases run in mode enforce, so that only steps with an `approve` of their own wait.
+    `waits_at` means: this step asks a person, every earlier question having been answered yes.
     """
     results = []
     for playbook in loaded:
@@ -161,8 +161,8 @@ async def _run_case(playbook: Playbook, case: TestCase) -> Result:
         flags = _only(folder)
         async with stage(folder, **flags) as made:
             alert = _played(case.alert, made.sandbox)
-            run_id, _ = await _begin(made.app, alert, Mode.ENFORCE)
-            word = await _follow(made.app, run_id, approve=not case.waits_at)
+            run_id, _ = await _begin(made.app, alert)
+            word = await _follow(made.app, run_id, approve=True, stop_at=case.waits_at)
             _, run = await made.app.driver.load(run_id)
             at = next((s.id for s in run.steps.values() if s.status == "waiting-approval"), "")
     held = at == case.waits_at if case.waits_at else word == case.outcome
@@ -170,7 +170,7 @@ async def _run_case(playbook: Playbook, case: TestCase) -> Result:
     return playbook.name, case.line, held, seen
 
 
-async def _begin(app: App, alert: Alert, mode: Mode | None) -> tuple[str, int]:
+async def _begin(app: App, alert: Alert) -> tuple[str, int]:
     """Store the alert with a run of the one playbook in force; its run and incident."""
     core = app.service.core
     playbook = next(iter(core.live.by_name.values()))
@@ -180,21 +180,22 @@ async def _begin(app: App, alert: Alert, mode: Mode | None) -> tuple[str, int]:
     hook = HookInfo(name="rehearsal", source=alert.source, cluster="sandbox")
     now = core.world.clock.now()
     item = admit(alert, hook, [playbook], now, core.rules, core.world.ids.new)
-    if mode is not None:
-        item = replace(item, starts=tuple(replace(s, mode=mode) for s in item.starts))
     receipt = (await core.store.accept([item]))[0]
     core.driver.wake()
     return receipt.runs[0], receipt.incident or 0
 
 
-async def _follow(app: App, run_id: str, *, approve: bool) -> str:
-    """Until the run has ended or waits for a person; with `approve` every plan gets its yes."""
+async def _follow(app: App, run_id: str, *, approve: bool, stop_at: str = "") -> str:
+    """Until the run has ended or waits for a person.
+
+    With `approve` every plan gets its yes but that of the step `stop_at`.
+    """
     clock = app.service.core.world.clock
     until = clock.monotonic() + _END
     while clock.monotonic() < until:
         _, run = await app.driver.load(run_id)
         waiting = [s for s in run.steps.values() if s.status == "waiting-approval"]
-        if run.outcome or (waiting and not approve):
+        if run.outcome or (waiting and (not approve or waiting[0].id == stop_at)):
             return status_of(run)
         for state in waiting:
             reason = "rehearsal"
@@ -208,7 +209,11 @@ def _played(alert: Alert, sandbox: SandboxWorld) -> Alert:
     registry = sandbox.registry
     image = f"{registry}/shop/cart:1.0" if alert.target.image else ""
     if not alert.target.pod:
-        return replace(alert, target=Target(image=image, host=alert.target.host))
+        place = (
+            {"namespace": "shop", "workload": "Deployment/cart"} if alert.target.workload else {}
+        )
+        target = Target(image=image, host=alert.target.host, digest=alert.target.digest, **place)
+        return replace(alert, target=target)
     pod = sandbox.pod()["metadata"]
     target = Target(namespace=pod["namespace"], pod=pod["name"], pod_uid=pod["uid"], image=image)
     return replace(alert, target=target)
