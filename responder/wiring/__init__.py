@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from responder.clock import World
+from responder.engine.brakes import Guard
 from responder.engine.driver import Driver, Hooks
 from responder.engine.lanes import Lane
 from responder.engine.performing import Lanes, Performer
 from responder.engine.state import RunState
 from responder.playbook.definition import Playbook
 from responder.playbook.loading import load_text
-from responder.ports import ActionInfo, Integration
+from responder.ports import Action, ActionInfo, Integration
 from responder.service import Core, Live, Metrics, News, Pause, Service
 from responder.settings import Settings, load, seconds
 from responder.store.interface import Event, Store
@@ -163,17 +164,9 @@ async def _assemble(
     usage = Usage(guard.window, world)
     usage.note(await store.recent_events("apply_started", world.clock.now() - guard.window))
     metrics, news = Metrics(version()), News()
-    performer = Performer(
-        actions=actions,
-        resolvers={name: r for one in found for name, r in one.resolvers.items()},
-        guard=guard,
-        world=world,
-        lanes=Lanes(containment=Lane(CONTAINMENT_PLACES), normal=Lane(NORMAL_PLACES)),
-        window_pods=usage.pods,
-    )
     driver = Driver(
         store=store,
-        performer=performer,
+        performer=_performer(found, actions, guard, world, usage),
         compile_playbook=live.of,
         world=world,
         hooks=Hooks(paused=lambda: pause.reason, saved=_listener(usage, metrics, news)),
@@ -195,6 +188,24 @@ async def _assemble(
         anonymous=open_,
     )
     return App(service=Service(core), settings=settings, store=store)
+
+
+def _performer(
+    found: Sequence[Integration],
+    actions: Mapping[str, Action],
+    guard: Guard,
+    world: World,
+    usage: Usage,
+) -> Performer:
+    """Who carries commands out, with the lanes of this server."""
+    return Performer(
+        actions=actions,
+        resolvers={name: r for one in found for name, r in one.resolvers.items()},
+        guard=guard,
+        world=world,
+        lanes=Lanes(containment=Lane(CONTAINMENT_PLACES), normal=Lane(NORMAL_PLACES)),
+        window_pods=usage.pods,
+    )
 
 
 def _listener(
