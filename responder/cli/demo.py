@@ -51,7 +51,7 @@ async def _demo(port: int, *, yes: bool, leave: bool) -> None:
     try:
         async with staged(port=port) as stage:
             _introduce(stage.url, stage.folder)
-            teller = Teller(stage.app.service, stage.url, yes=yes)
+            teller = Teller(stage.app.service, stage.url, yes=yes, stays=not leave)
             status = await teller.tell(await stage.attack())
             if leave and status not in _GOOD:
                 raise CliError(f"the incident is {status}, not resolved", code=FAILED)
@@ -76,10 +76,11 @@ def _introduce(url: str, folder: Path) -> None:
 class Teller:
     """Tells an incident's story as it happens, and asks what the story asks."""
 
-    def __init__(self, service: Service, url: str, *, yes: bool) -> None:
+    def __init__(self, service: Service, url: str, *, yes: bool, stays: bool = True) -> None:
         self._service = service
         self._url = url
         self._yes = yes
+        self._stays = stays
 
     async def tell(self, number: int) -> str:
         """From the alert to the end; returns the incident's status then."""
@@ -139,7 +140,10 @@ class Teller:
         for fact in _proven(incident):
             click.echo(f"  {for_terminal(fact)}")
         click.echo("\nNext:")
-        click.echo(f"  responder incident show {number} --server {self._url}")
+        if self._stays:
+            click.echo(f"  responder incident show {number} --server {self._url}")
+        else:
+            click.echo("  responder demo            the same, and its server stays to be asked")
         click.echo("  responder playbook show contain-and-rebuild")
         click.echo("  responder init            a real cluster, in observe mode: plans, no changes")
         return str(incident["status"])

@@ -72,6 +72,8 @@ class Ask:
         return int(text)
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once, not for every answer
+
 Handler = Callable[[Ask], Awaitable[web.StreamResponse]]
 
 
@@ -103,7 +105,7 @@ def reply(value: Any, status: int = 200) -> web.Response:
     """Plain JSON. ASCII escapes keep half characters from breaking the answer."""
     return web.Response(
         status=status,
-        body=json.dumps(value, separators=(",", ":")).encode(),
+        body=_encode(value).encode(),
         content_type="application/json",
     )
 

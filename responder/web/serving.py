@@ -50,21 +50,29 @@ class Guard:
         self._unsaid = 0
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.cap = max(8, min(limits.connections, files - _SPARE_FILES))
+        self.share = limits.connections_per_address or max(8, self.cap * 3 // 4)
 
     def admit(self, door: Door, address: str) -> bool:
         """Whether one more connection fits; the one idle for longest makes room when not."""
-        if len(self.doors) >= self.cap:
-            idle = [other for other in self.doors if other.idle]
-            if idle:
-                min(idle, key=lambda other: other.idle_since).cut("room for a new one")
-        too_many = self.per_address[address] >= self.limits.connections_per_address
-        if too_many or len(self.doors) >= self.cap:
+        if self.per_address[address] >= self.share:
+            self._make_room(address)
+        elif len(self.doors) >= self.cap:
+            self._make_room("")
+        if self.per_address[address] >= self.share or len(self.doors) >= self.cap:
             self.refused += 1
             self.say(f"connection refused: {len(self.doors)} are open")
             return False
         self.doors[door] = address
         self.per_address[address] += 1
         return True
+
+    def _make_room(self, address: str) -> None:
+        """Cut the connection (of this address) that has done nothing for longest, if any."""
+        idle = [
+            door for door, of in self.doors.items() if door.idle and (not address or of == address)
+        ]
+        if idle:
+            min(idle, key=lambda door: door.idle_since).cut("room for a new one")
 
     def forget(self, door: Door) -> None:
         """The connection is gone."""

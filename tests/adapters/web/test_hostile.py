@@ -154,6 +154,23 @@ def test_held_connections_make_room_for_a_new_caller() -> None:
                 connection.close()
 
 
+def test_one_address_cannot_take_every_place() -> None:
+    """Some places are left for others, even when all of one caller's requests are at work."""
+    limits = Limits(connections=20, connections_per_address=6, body_seconds=5, grace_seconds=1)
+    with running(FakeService(), limits) as url:
+        held = [dial(url) for _ in range(6)]
+        try:
+            for connection in held:
+                connection.sendall(HOOK + b"Content-Length: 10\r\n\r\n{")
+            time.sleep(0.3)  # until all six wait for their bodies
+            with dial(url) as late:
+                _, said = seconds_until_closed(late)
+            assert said.startswith(b"HTTP/1.1 503")
+        finally:
+            for connection in held:
+                connection.close()
+
+
 def test_callers_at_work_are_not_pushed_out() -> None:
     """When every connection is at work, a new one hears 503 and when to come back."""
     limits = Limits(connections=8, body_seconds=5, grace_seconds=1)
