@@ -232,13 +232,16 @@ class Caller:
 
     async def _classified(self, once: Callable[[], Awaitable[T]], job: _Job) -> T:
         try:
-            return await once()
+            answer = await once()
         except ResponderError:
             raise
         except Exception as error:
             fault = self._classify(error)
+            self._world.observe(self.name, fault.kind.value)
             job.begun = job.begun and fault.kind is not FaultKind.REFUSED
             raise _Failed(fault) from error
+        self._world.observe(self.name, "ok")
+        return answer
 
     def _retrying(self, write: bool, end: float) -> tenacity.AsyncRetrying:  # noqa: FBT001
         def again(state: tenacity.RetryCallState) -> bool:

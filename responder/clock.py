@@ -12,6 +12,7 @@ import random
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -108,6 +109,7 @@ class World:
     clock: Clock = field(default_factory=SystemClock)
     ids: Ids = field(default_factory=SystemIds)
     rng: random.Random = field(default_factory=random.SystemRandom)
+    observe: Callable[[str, str], None] = lambda _system, _outcome: None  # told of outside calls
 
 
 def iso(micros: int) -> str:

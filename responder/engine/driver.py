@@ -164,10 +164,12 @@ class Driver:
         """Until the time is over or somebody wakes us."""
         sleeper = asyncio.ensure_future(self._world.clock.sleep(seconds))
         waker = asyncio.ensure_future(self._wake.wait())
-        _, pending = await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        try:
+            await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waker.cancel()
+            await asyncio.gather(sleeper, waker, return_exceptions=True)
 
     # ----------------------------------------------------------------- one run
 

@@ -63,6 +63,12 @@ class Metrics:
             registry=make,
             buckets=_SLOW,
         )
+        self.external = Counter(
+            "responder_external_requests",
+            "Calls to outside systems",
+            ["target", "code"],
+            registry=make,
+        )
         self.paused = Gauge("responder_paused", "1 while changes wait", registry=make)
         self.gauges = {
             name: Gauge(f"responder_{name}", help_, registry=make)
@@ -78,6 +84,10 @@ class Metrics:
         if child is None:
             child = self._known[key] = self.received.labels(source, outcome)
         child.inc()
+
+    def count_call(self, target: str, code: str) -> None:
+        """One call to an outside system; its name is one of the configuration."""
+        self.external.labels(target, code).inc()
 
     def observe(self, run: RunState, events: Sequence[Event]) -> None:
         """What journal events mean for the figures. Never raises."""
@@ -99,6 +109,7 @@ _GAUGES = {
     "oldest_pending_age_seconds": "Age of the oldest run that is due",
     "approvals_pending": "Runs that wait for a person",
     "quarantines_active": "Incidents contained and not ended",
+    "quarantine_oldest_seconds": "Age of the oldest of them",
     "open_runs": "Runs not ended",
     "store_bytes": "Size of the store",
     "evidence_bytes": "Size of the evidence",
@@ -113,6 +124,7 @@ def figures(counts: Mapping[str, float]) -> dict[str, float]:
         "oldest_pending_age_seconds": counts.get("oldest_due_seconds", 0),
         "approvals_pending": counts.get("runs.waiting-approval", 0),
         "quarantines_active": counts.get("quarantines", 0),
+        "quarantine_oldest_seconds": counts.get("quarantine_oldest_seconds", 0),
         "open_runs": sum(counts.get(f"runs.{word}", 0) for word in waiting),
         "store_bytes": counts.get("store_bytes", 0),
         "evidence_bytes": counts.get("evidence_bytes", 0),

@@ -113,6 +113,10 @@ def counts(db: sqlite3.Connection, now: int, home: Home) -> Mapping[str, float]:
     found["oldest_due_seconds"] = (now - late) / 1e6 if late is not None else 0.0
     found["oldest_open_seconds"] = (now - oldest) / 1e6 if oldest is not None else 0.0
     found["quarantines"] = found.get("incidents.contained", 0)
+    first = db.execute(
+        "SELECT min(json_extract(stages, '$.contained')) FROM incidents WHERE status='contained'"
+    ).fetchone()[0]
+    found["quarantine_oldest_seconds"] = (now - first) / 1e6 if first is not None else 0.0
     found["evidence_bytes"] = db.execute("SELECT coalesce(sum(size), 0) FROM evidence").fetchone()[
         0
     ]

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 from responder.clock import World
@@ -145,6 +145,8 @@ async def _assemble(
     settings: Settings, world: World, store: Store, extra: Sequence[Integration], *, open_: bool
 ) -> App:
     """Everything joined, nothing started. `open_`: loopback needs no token (demo)."""
+    metrics, news = Metrics(version()), News()
+    world = replace(world, observe=metrics.count_call)
     found = (*parts.integrations_of(settings, world, StoreEvidence(store, world)), *extra)
     actions = {action.info.name: action for one in found for action in one.actions}
     catalogue = {name: action.info for name, action in actions.items()}
@@ -163,7 +165,6 @@ async def _assemble(
     guard = parts.guard(settings)
     usage = Usage(guard.window, world)
     usage.note(await store.recent_events("apply_started", world.clock.now() - guard.window))
-    metrics, news = Metrics(version()), News()
     driver = Driver(
         store=store,
         performer=_performer(found, actions, guard, world, usage),
