@@ -21,52 +21,38 @@ _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _SLOW = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600)
 
 
+def _counter(name: str, text: str, labels: str, registry: CollectorRegistry) -> Counter:
+    return Counter(f"responder_{name}", text, labels.split(), registry=registry)
+
+
+def _histogram(
+    name: str, text: str, labels: str, buckets: Sequence[float], registry: CollectorRegistry
+) -> Histogram:
+    return Histogram(
+        f"responder_{name}_seconds", text, labels.split(), registry=registry, buckets=buckets
+    )
+
+
 class Metrics:
     """One registry for each server, so that tests and embeddings do not share figures."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
+        self._known: dict[tuple[str, str], Counter] = {}
         make = self.registry
-        self.received = Counter(
-            "responder_events_received", "Alerts by fate", ["source", "outcome"], registry=make
+        self.received = _counter("events_received", "Alerts by fate", "source outcome", make)
+        self.runs = _counter("runs", "Runs ended", "playbook outcome", make)
+        self.external = _counter("external_requests", "Calls outside", "target code", make)
+        self.accept_seconds = _histogram(
+            "event_accept", "From body read to stored", "", _FAST, make
         )
-        self.accept_seconds = Histogram(
-            "responder_event_accept_seconds",
-            "From body read to stored",
-            registry=make,
-            buckets=_FAST,
-        )
+        self.step_seconds = _histogram("step", "First apply to end", "action outcome", _SLOW, make)
+        self.approval_wait = _histogram("approval_wait", "From asking to answer", "", _SLOW, make)
+        self.stage_seconds = _histogram("stage", "Run's start to a stage", "stage", _SLOW, make)
         self.last_event = Gauge(
             "responder_source_last_event_timestamp_seconds",
             "When a hook was last heard",
             ["hook"],
-            registry=make,
-        )
-        self.runs = Counter("responder_runs", "Runs ended", ["playbook", "outcome"], registry=make)
-        self.step_seconds = Histogram(
-            "responder_step_seconds",
-            "From first apply to end",
-            ["action", "outcome"],
-            registry=make,
-            buckets=_SLOW,
-        )
-        self.approval_wait = Histogram(
-            "responder_approval_wait_seconds",
-            "From asking to answer",
-            registry=make,
-            buckets=_SLOW,
-        )
-        self.stage_seconds = Histogram(
-            "responder_stage_seconds",
-            "From the run's start to a stage",
-            ["stage"],
-            registry=make,
-            buckets=_SLOW,
-        )
-        self.external = Counter(
-            "responder_external_requests",
-            "Calls to outside systems",
-            ["target", "code"],
             registry=make,
         )
         self.paused = Gauge("responder_paused", "1 while changes wait", registry=make)
@@ -75,7 +61,6 @@ class Metrics:
             for name, help_ in _GAUGES.items()
         }
         Gauge("responder_build_info", "Version", ["version"], registry=make).labels(version).set(1)
-        self._known: dict[tuple[str, str], Counter] = {}
 
     def count_received(self, source: str, outcome: str) -> None:
         """One alert and what became of it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -117,8 +117,8 @@ async def build(
         await parts.check_door(settings, store, world.clock.now(), open_=anonymous)
         await core.pause.look()
         tasks = [
-            asyncio.create_task(_guarded("driver", app.driver.run())),
-            asyncio.create_task(_guarded("pause", core.pause.watch(app.driver.wake))),
+            asyncio.create_task(_guarded("driver", app.driver.run)),
+            asyncio.create_task(_guarded("pause", lambda: core.pause.watch(app.driver.wake))),
         ]
         try:
             yield app
@@ -130,10 +130,10 @@ async def build(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _guarded(name: str, work: Coroutine[None, None, None]) -> None:
+async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """A task that must not end by itself; if it does, the log says so."""
     try:
-        await work
+        await work()
     except asyncio.CancelledError:
         raise
     except Exception:
