@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from responder.model import Role
-from responder.ports import ActionInfo
+from responder.ports import ActionInfo, Permission
 from responder.service import Who
 from responder.settings import Settings
 from responder.store.interface import Store
@@ -240,13 +240,18 @@ def stage_seconds(incident: Mapping[str, Any]) -> dict[str, float]:
 
 
 def grant(
-    cluster: Api, account: tuple[str, str], namespace: str, infos: Iterable[ActionInfo]
+    cluster: Api,
+    account: tuple[str, str],
+    namespace: str,
+    infos: Iterable[ActionInfo],
+    *more: Permission,
 ) -> None:
-    """Give a service account, in one namespace, exactly what these actions declare.
+    """Give a service account, in one namespace, exactly what these actions declare (and `more`).
 
     Rights that an action declares for the whole cluster go into a ClusterRole of the same making.
     """
-    rights = [right for info in infos for right in info.permissions if right.system == "kubernetes"]
+    declared = [right for info in infos for right in info.permissions]
+    rights = [right for right in (*declared, *more) if right.system == "kubernetes"]
     for scope, base, kind in (
         ("namespace", f"/apis/{GROUP}/v1/namespaces/{namespace}", "Role"),
         ("cluster", f"/apis/{GROUP}/v1", "ClusterRole"),

@@ -175,6 +175,19 @@ class Shop:
         inward = {f"{other} -> pod": self.dial(other, name) for other in others}
         return inward | {f"pod -> {other}": self.dial(name, other) for other in others}
 
+    def until_reach(self, name: str, wanted: Mapping[str, str], seconds: float = 15) -> None:
+        """Wait until new connections come to this; AssertionError with what they came to last."""
+        seen: dict[str, str] = {}
+
+        def look() -> bool:
+            seen.update(self.reach(name))
+            return seen == wanted
+
+        try:
+            wait_until(look, f"{name} to reach", seconds)
+        except TimeoutError:
+            assert seen == wanted
+
     @contextmanager
     def talking(self, source: str, target: str) -> Iterator[Path]:
         """Hold one connection between two pods open for a block; the file shows each round trip."""

@@ -21,7 +21,7 @@ from tests.real.alertmanager import AlertmanagerFactory
 from tests.real.waiting import wait_until
 
 SECRET = "alertmanager-says-so"
-PLAYBOOKS = Path(__file__).parent / "playbooks"
+PLAYBOOK = Path(__file__).parent / "playbooks/isolate-on-alert.yaml"
 
 
 class FullStore(SqliteStore):
@@ -57,7 +57,7 @@ def settings(sandbox: Hosted[SandboxWorld], folder: Path) -> Any:
         json.loads(sandbox.value.addresses()),
         folder,
         hooks__alertmanager=hook,
-        playbooks__folders=[str(PLAYBOOKS)],
+        playbooks__folders=[str(PLAYBOOK)],
         playbooks__shipped=[],
     )
 

@@ -28,7 +28,7 @@ from tests.real.waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 HOOK_SECRET = "falco-says-so"
 LABEL = "responder.dev/quarantine"
-PLAYBOOKS = Path(__file__).parent / "playbooks"
+PLAYBOOK = Path(__file__).parent / "playbooks/review-and-release.yaml"
 OPEN = dict.fromkeys(
     ("outside -> pod", "neighbour -> pod", "pod -> outside", "pod -> neighbour"), "ok"
 )
@@ -143,7 +143,7 @@ def test_an_alert_leads_all_the_way_to_a_patched_redeploy(
     shop = Shop(node, engine, node_namespace, tmp_path)
     playbooks = {
         "removed": 'shipped = ["contain-and-rebuild"]',
-        "released": f'folders = ["{PLAYBOOKS}"]',
+        "released": f'folders = ["{PLAYBOOK}"]',
     }[ending]
     node.policy(mode)
     try:
@@ -191,7 +191,7 @@ def _released(all_: World, mode: str) -> None:
         check_evidence(story, victim, mark)
     story.approve("release", ann)
     story.until("redeploy", "waiting-approval")
-    wait_until(lambda: shop.reach(name) == OPEN, "the released pod to talk again")
+    shop.until_reach(name, OPEN)
     pod = shop.pod(name)
     assert pod
     assert (pod["metadata"]["uid"], pod["metadata"]["labels"]) == (
@@ -209,7 +209,7 @@ def _released(all_: World, mode: str) -> None:
 @contextlib.contextmanager
 def intruded(shop: Shop, name: str) -> Iterator[tuple[str, Path]]:
     """A pod that talks to everybody, with an intruder in it and one long connection to it."""
-    wait_until(lambda: shop.reach(name) == OPEN, "the pod to talk to everybody")
+    shop.until_reach(name, OPEN)
     assert name in shop.endpoints()
     mark = shop.intrude(name)
     with shop.talking("neighbour", name) as talk:
@@ -219,7 +219,7 @@ def intruded(shop: Shop, name: str) -> Iterator[tuple[str, Path]]:
 def check_isolated(shop: Shop, story: Story, victim: Json) -> None:
     """Cut off in both directions, kept alive, replaced; everybody else talks on."""
     name, uid = victim["metadata"]["name"], victim["metadata"]["uid"]
-    wait_until(lambda: shop.reach(name) == CUT, "new connections to time out", 10)
+    shop.until_reach(name, CUT)
     pod = shop.pod(name)
     assert pod
     assert pod["metadata"]["uid"] == uid

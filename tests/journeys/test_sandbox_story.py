@@ -97,12 +97,12 @@ def beside_a_sandbox(folder: Path) -> Iterator[tuple[Server, Hosted[SandboxWorld
     """A server that enforces by itself and looks for its switch in the sandbox's cluster."""
     with hosted(SandboxWorld) as sandbox:
         places = json.loads(sandbox.value.addresses())
-        playbooks = str(Path(__file__).parent / "playbooks")
+        playbook = str(Path(__file__).parent / "playbooks/review-and-release.yaml")
         settings = sandbox_settings(
             places,
             folder,
             clusters__sandbox__pause="default/responder-switch",
-            playbooks__folders=[playbooks],
+            playbooks__folders=[playbook],
             playbooks__shipped=[],
         )
         with serving(settings) as server:
