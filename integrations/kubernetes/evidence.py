@@ -68,6 +68,9 @@ _SOUNDS_SECRET = re.compile(r"passw|secret|token|credential|api_?key|private|aut
 _REDACTED = "*** (redacted)"
 
 
+_Work = Callable[[], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class _Bundle:
     """The files of one snapshot while it is made."""
@@ -92,7 +95,7 @@ class _Bundle:
         version = (item.get("metadata") or {}).get("resourceVersion", "")
         await self.keep(name, _text(clean(item)), {"path": path, "resourceVersion": version})
 
-    async def attempt(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def attempt(self, what: str, work: _Work) -> None:
         """Do one part; its failure is a gap."""
         try:
             await work()
@@ -121,7 +124,12 @@ class Snapshot:
         )
 
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
-        """Collect. Raises only when the pod itself cannot be read or nothing can be stored."""
+        """Collect. Raises only when the pod itself cannot be read or nothing can be stored.
+
+        A restart after the manifest was stored collects nothing twice: one step, one manifest.
+        """
+        if kept := await self._kept(call):
+            return kept
         api = self.fleet.api(call)
         namespace, name = self.fleet.place(call)
         path = named("Pod", namespace, name)
@@ -133,12 +141,46 @@ class Snapshot:
         bundle = _Bundle(self.sink, call, f"{namespace}_{name}_{uid[:8]}", clock.now)
         await bundle.json("pod.json", path, pod)
         await together(
-            bundle.attempt(what, work) for what, work in _parts(api, bundle, pod).items()
+            bundle.attempt(what, work) for what, work in self._parts(api, bundle, pod).items()
         )
         manifest = _manifest(bundle, api.cluster, pod)
-        sha = await bundle.keep("manifest.json", manifest, {"path": ""})
-        gaps = sorted(bundle.gaps)
-        return Done(result={"files": len(bundle.files), "manifest": sha, "gaps": gaps})
+        counted = {"files": len(bundle.files) + 1, "gaps": sorted(bundle.gaps)}
+        origin = {"path": "", "step": call.key, **counted}
+        sha = await bundle.keep("manifest.json", manifest, origin)
+        return Done(result={**counted, "manifest": sha})
+
+    async def _kept(self, call: Call) -> Done | None:
+        """What this very step had collected before a restart, if its manifest was stored."""
+        for item in await self.sink.list(call.incident):
+            origin = item["origin"]
+            if origin.get("step") == call.key:
+                result = {key: origin[key] for key in ("files", "gaps")}
+                return Done(result={**result, "manifest": item["sha256"]})
+        return None
+
+    def _parts(self, api: Api, bundle: _Bundle, pod: Json) -> dict[str, _Work]:
+        """Everything that is kept besides the pod, each part by its name for a person."""
+        parts: dict[str, _Work] = {
+            "rights": partial(self._lacking, api, bundle, pod["metadata"]["namespace"]),
+            "owners": partial(_owners, api, bundle, pod),
+            "events": partial(_events, api, bundle, pod),
+            "node": partial(_node, api, bundle, pod),
+        }
+        for kind in _NEIGHBOURS:
+            parts[f"objects {kind}"] = partial(_neighbours, api, bundle, pod, kind)
+        for status in statuses(pod):
+            name = str(status["name"])
+            if status.get("containerID"):
+                parts[f"log of {name}"] = partial(_log, api, bundle, pod, name, previous=False)
+            if status.get("restartCount") or (status.get("lastState") or {}).get("terminated"):
+                what = f"previous log of {name}"
+                parts[what] = partial(_log, api, bundle, pod, name, previous=True)
+        return parts
+
+    async def _lacking(self, api: Api, bundle: _Bundle, namespace: str) -> None:
+        """A right that is missing is a gap, even where this pod did not need it."""
+        lacking = await self.fleet.rights[api.cluster].missing(api, self.info, namespace)
+        bundle.gaps += [f"our account may not {text}" for text in lacking]
 
     async def poll(self, call: Call, state: Mapping[str, Any]) -> Done | Pending:
         """Never needed: collecting ends with applying."""
@@ -193,25 +235,6 @@ _NEIGHBOURS: Mapping[str, tuple[str, _Picker]] = {
     "PodDisruptionBudget": ("poddisruptionbudgets.json", _budget_selects),
     "EndpointSlice": ("endpointslices.json", _any),
 }
-
-
-def _parts(api: Api, bundle: _Bundle, pod: Json) -> dict[str, Callable[[], Awaitable[None]]]:
-    """Everything that is kept besides the pod, each part by its name for a person."""
-    parts: dict[str, Callable[[], Awaitable[None]]] = {
-        "owners": partial(_owners, api, bundle, pod),
-        "events": partial(_events, api, bundle, pod),
-        "node": partial(_node, api, bundle, pod),
-    }
-    for kind in _NEIGHBOURS:
-        parts[f"objects {kind}"] = partial(_neighbours, api, bundle, pod, kind)
-    for status in statuses(pod):
-        name = str(status["name"])
-        if status.get("containerID"):
-            parts[f"log of {name}"] = partial(_log, api, bundle, pod, name, previous=False)
-        if status.get("restartCount") or (status.get("lastState") or {}).get("terminated"):
-            what = f"previous log of {name}"
-            parts[what] = partial(_log, api, bundle, pod, name, previous=True)
-    return parts
 
 
 async def _neighbours(api: Api, bundle: _Bundle, pod: Json, kind: str) -> None:

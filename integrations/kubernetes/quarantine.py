@@ -21,7 +21,16 @@ from responder.errors import StepFailed
 from responder.model import Blast, Change, ObjectRef, Plan
 from responder.text import for_label
 
-__all__ = ["LABEL", "MARKS", "OPEN_CONNECTIONS", "Request", "Scene", "design", "policy_name"]
+__all__ = [
+    "LABEL",
+    "MARKS",
+    "OPEN_CONNECTIONS",
+    "Request",
+    "Scene",
+    "design",
+    "mark",
+    "policy_name",
+]
 
 LABEL = "responder.dev/quarantine"
 ORIGINAL = "responder.dev/original-labels"
@@ -115,12 +124,23 @@ def _rewound(pod: Json, key: str) -> Json:
     if annotations.get(KEY) != key or ORIGINAL not in annotations:
         return pod
     plain = {name: text for name, text in annotations.items() if name not in MARKS}
-    labels = json.loads(annotations[ORIGINAL])
+    labels = mark(annotations, ORIGINAL)
     references = metadata.get("ownerReferences") or []
     if not references and OWNER in annotations:
-        references = [{**json.loads(annotations[OWNER]), "controller": True}]
+        references = [{**mark(annotations, OWNER), "controller": True}]
     rewound = {**metadata, "labels": labels, "annotations": plain, "ownerReferences": references}
     return {**pod, "metadata": rewound}
+
+
+def mark(annotations: Mapping[str, str], key: str) -> dict[str, str]:
+    """One of our annotations as a table. Raises `StepFailed` when somebody has spoilt it."""
+    try:
+        found = json.loads(annotations[key])
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise StepFailed(f"annotation {key} was changed and cannot be read: restore it by hand")
+    return found
 
 
 def _marks(pod: Json, request: Request, before: Mapping[str, str]) -> dict[str, str]:
@@ -139,11 +159,12 @@ def _marks(pod: Json, request: Request, before: Mapping[str, str]) -> dict[str, 
 
 
 def _policy(pod: Json, name: str, value: str, marks: Mapping[str, str]) -> Json:
+    # the original labels are kept twice: whoever can patch the pod cannot forge this copy
     return deny_all(
         name=name,
         namespace=pod["metadata"]["namespace"],
         label=(LABEL, value),
-        annotations={key: marks[key] for key in (KEY, INCIDENT, EXPIRES) if key in marks},
+        annotations={key: marks[key] for key in (ORIGINAL, KEY, INCIDENT, EXPIRES) if key in marks},
         owner=pod,
     )
 

@@ -7,7 +7,6 @@ goes last: as long as the labels are not back, the pod stays cut off.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist, reference
 from integrations.kubernetes.paths import named
-from integrations.kubernetes.quarantine import LABEL, MARKS, ORIGINAL, OWNER, policy_name
+from integrations.kubernetes.quarantine import LABEL, MARKS, ORIGINAL, OWNER, mark, policy_name
 from integrations.kubernetes.rights import right
 from responder.errors import Conflict, NotFound, StepFailed
 from responder.model import Blast, Change, Effect, Plan, Verdict, VerdictLevel
@@ -84,7 +83,7 @@ class Hold:
                 f"pod {metadata['namespace']}/{metadata['name']} is not isolated by us: it has no "
                 f"label {LABEL} with its annotation {ORIGINAL}"
             )
-        original = json.loads(annotations[ORIGINAL])
+        original = mark(annotations, ORIGINAL)
         value = labels[LABEL]
         kept = original if any(key in labels for key in original) else {}
         return cls(
@@ -219,6 +218,7 @@ class ReleasePod:
         hold = Hold.of_pod(pod)
         _must_be_ours(pod, hold)
         policy = await _policy(api, hold)
+        _must_agree(policy, hold)
         changes = [
             Change(
                 verb="patch",
@@ -270,12 +270,24 @@ class ReleasePod:
         raise StepFailed("a release is not undone; run kubernetes.quarantine_pod again")
 
 
+def _must_agree(policy: Json | None, hold: Hold) -> None:
+    """The pod's own word on its labels is believed only as far as the policy's copy agrees."""
+    if policy is None:
+        return
+    kept = (policy["metadata"].get("annotations") or {}).get(ORIGINAL)
+    if kept != hold.marks.get(ORIGINAL):
+        raise Conflict(
+            f"pod {hold.namespace}/{hold.pod}: annotation {ORIGINAL} is not what NetworkPolicy "
+            f"{hold.policy} remembers: expected {kept}, got {hold.marks.get(ORIGINAL)}"
+        )
+
+
 def _consequence(hold: Hold) -> tuple[str, ...]:
     if OWNER not in hold.marks:
         return ()
-    owner = json.loads(hold.marks[OWNER])
-    text = f"{owner['kind']}/{owner['name']} takes it back, and deletes a pod that is one too many"
-    return (text,)
+    owner = mark(hold.marks, OWNER)
+    label = f"{owner.get('kind')}/{owner.get('name')}"
+    return (f"{label} takes it back, and deletes a pod that is one too many",)
 
 
 def _as_data(hold: Hold) -> dict[str, Any]:

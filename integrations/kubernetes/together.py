@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do all of it at once; the first failure ends the rest and is raised as it is.
+    """Do all of it at once and wait for all of it; the first failure in order is raised as it is.
 
-    Nothing is left running behind: a call that nobody waits for would hold its place in the lane.
+    A failure does not cancel the rest: each call is bounded in time, and cutting a TLS connection
+    in the middle costs the next call a handshake. Being cancelled cancels all of it.
     """
-    tasks = [asyncio.ensure_future(part) for part in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    found = []
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        found.append(result)
+    return found

@@ -159,3 +159,29 @@ async def test_a_released_pod_can_be_planned_after_a_change_only_with_the_differ
         control_plane.must("PATCH", pod_path(namespace), patch)
         with pytest.raises(Conflict, match=r"\+team=red"):
             await stage.perform(made, stage.call("release_pod", pod=f"{namespace}/solo"))
+
+
+@pytest.mark.parametrize(
+    ("text", "failure", "reason"),
+    [
+        ('{"app":"admin"}', Conflict, "is not what NetworkPolicy"),
+        ("{", StepFailed, "cannot be read"),
+        ("[1]", StepFailed, "cannot be read"),
+        ('{"a":1}', StepFailed, "cannot be read"),
+    ],
+)
+async def test_a_forged_memory_of_the_labels_is_not_believed(
+    control_plane: ControlPlane,
+    namespace: str,
+    text: str,
+    failure: type[Exception],
+    reason: str,
+) -> None:
+    """Whoever may patch the pod cannot have us put other labels on it."""
+    stage.bare(control_plane, namespace)
+    async with stage.product(control_plane, control_plane.admin_token) as made:
+        await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
+        patch = {"metadata": {"annotations": {"responder.dev/original-labels": text}}}
+        control_plane.must("PATCH", pod_path(namespace), patch)
+        with pytest.raises(failure, match=reason):
+            await stage.perform(made, stage.call("release_pod", pod=f"{namespace}/solo"))
