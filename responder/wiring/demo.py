@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from responder.clock import World
+from responder.playbook.shipped import shipped_texts
 from responder.sandbox.world import SandboxWorld
-from responder.settings import Settings
-from responder.web.app import listening, make_app
-from responder.wiring import App, build
-from responder.wiring.sandboxed import HOOK, sandbox_settings
+from responder.web.app import Limits, listening, make_app
+from responder.wiring import App
+from responder.wiring.sandboxed import HOOK, stage
 
 __all__ = ["Demo", "demo"]
+
+PLAYBOOK = "contain-and-rebuild"
+_ASKING, _ACTING = "\nmode: approve\n", "\nmode: enforce\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,6 @@ class Demo:
     folder: Path
     sandbox: SandboxWorld
     app: App
-    settings: Settings
 
     async def attack(self) -> int:
         """Send one Falco alert about a live pod through the real door; the incident's number."""
@@ -43,18 +44,31 @@ class Demo:
 
 @asynccontextmanager
 async def demo(*, port: int = 0, world: World | None = None) -> AsyncIterator[Demo]:
-    """Start sandbox and server on loopback; leaving the block ends both and removes the folder."""
+    """Start sandbox and server on loopback; leaving the block ends both and removes the folder.
+
+    The shipped playbook is in force in mode enforce: it contains at once and asks only where it
+    says so itself, before the rollout.
+    """
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="responder-demo-")))
-        sandbox = await stack.enter_async_context(SandboxWorld(world))
-        addresses = json.loads(sandbox.addresses())
-        settings = sandbox_settings(addresses, folder, server__listen=f"127.0.0.1:{port}")
-        app = await stack.enter_async_context(build(settings, world=world, anonymous=True))
-        url = await stack.enter_async_context(_served(app, port))
-        yield Demo(url=url, folder=folder, sandbox=sandbox, app=app, settings=settings)
+        staged = stage(
+            folder,
+            world=world,
+            playbooks__folders=[_playbook(folder)],
+            playbooks__shipped=[],
+            server__listen=f"127.0.0.1:{port}",
+        )
+        made = await stack.enter_async_context(staged)
+        app = make_app(made.app.service)
+        limits = Limits(grace_seconds=2)
+        url = await stack.enter_async_context(listening(app, "127.0.0.1", port, limits=limits))
+        yield Demo(url=url, folder=folder, sandbox=made.sandbox, app=made.app)
 
 
-@asynccontextmanager
-async def _served(app: App, port: int) -> AsyncIterator[str]:
-    async with listening(make_app(app.service), "127.0.0.1", port) as url:
-        yield url
+def _playbook(folder: Path) -> str:
+    """The shipped playbook, acting instead of asking, in a folder of its own."""
+    target = folder / "playbooks"
+    target.mkdir()
+    text = shipped_texts()[PLAYBOOK].replace(_ASKING, _ACTING, 1)
+    (target / f"{PLAYBOOK}.yaml").write_text(text, encoding="utf-8")
+    return str(target)

@@ -6,17 +6,13 @@ with its folder.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from responder.clock import World
 from responder.engine.intake import admit
 from responder.engine.machine import status_of
 from responder.errors import ConfigError
@@ -34,12 +30,10 @@ from responder.settings import Settings
 from responder.store.sqlite import SqliteStore
 from responder.wiring import App, build, open_store
 from responder.wiring.known import catalogue, sources
-from responder.wiring.sandboxed import HOOK, sandbox_settings
+from responder.wiring.sandboxed import stage
 
 __all__ = [
-    "Stage",
     "create_token",
-    "demo",
     "offline_catalogue",
     "offline_sources",
     "playbook_schema",
@@ -61,48 +55,6 @@ def playbook_schema() -> dict[str, Any]:
     return json_schema(catalogue(), sources())
 
 
-# --------------------------------------------------------------------------- a stage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A server beside a sandbox."""
-
-    app: App
-    sandbox: SandboxWorld
-    hook: str = HOOK
-    headers: Mapping[str, str]
-    payload: bytes
-
-    @property
-    def service(self) -> Any:
-        """The verbs of the server on this stage."""
-        return self.app.service
-
-
-@asynccontextmanager
-async def stage(
-    folder: Path, *, world: World | None = None, dump: str = "", **flags: Any
-) -> AsyncIterator[Stage]:
-    """Start a sandbox and a server for it; everything is in `folder` and goes with the block."""
-    async with contextlib.AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(SandboxWorld(world))
-        if dump:
-            sandbox.cluster.load(load_dump(dump))
-        settings = sandbox_settings(json.loads(sandbox.addresses()), folder, **flags)
-        app = await stack.enter_async_context(build(settings, world=world, anonymous=True))
-        payload = json.dumps(sandbox.falco_alert()).encode()
-        headers = {"content-type": "application/json"}
-        yield Stage(app=app, sandbox=sandbox, headers=headers, payload=payload)
-
-
-@asynccontextmanager
-async def demo(folder: Path) -> AsyncIterator[Stage]:
-    """The stage of `responder demo`: the shipped main playbook, asking where it asks."""
-    async with stage(folder) as made:
-        yield made
-
-
 # --------------------------------------------------------------------------- rehearsals
 
 
@@ -121,7 +73,7 @@ async def rehearse(
         folder = Path(name)
         _put(folder, text)
         flags = _only(folder)
-        async with stage(folder, dump=dump, **flags) as made:
+        async with stage(folder, dump=load_dump(dump) if dump else (), **flags) as made:
             if not dump:
                 alert = _played(alert, made.sandbox)
             run_id, number = await _begin(made.app, alert)
