@@ -57,7 +57,7 @@ class GitHubHints:
     def __init__(self, world: World) -> None:
         self._guard = Guard(world)
 
-    def preauthorize(self, headers: Mapping[str, str], hook: HookInfo) -> None:
+    def preverify(self, headers: Mapping[str, str], hook: HookInfo) -> None:
         """Whether a body of this sender may be read; raises `Unauthorized`."""
         self._guard.before(headers, hook)
 

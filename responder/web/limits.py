@@ -187,14 +187,12 @@ _PAIRED = re.compile(
 
 
 def check_hook_json(body: bytes, depth: int) -> None:
-    """Raise 400 for what would hurt later: not UTF-8, nested too deep, half a character.
+    """Raise 400 for what would hurt later: nested too deep, half a character.
 
-    Cheap for the ordinary body: nothing is parsed here, the source does that.
+    Cheap for the ordinary body: nothing is parsed here, the source does that. Bytes that are not
+    UTF-8 pass, and the source replaces them: a file's or process's name may hold any byte, and an
+    intruder who chose such a name must not make the alert about it vanish.
     """
-    try:
-        body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused(400, "the body is not UTF-8") from None
     if body.count(b"[") + body.count(b"{") > depth and _deeper(body, depth):
         raise Refused(
             400, f"the body nests deeper than {depth} levels, or its brackets do not pair"
@@ -229,10 +227,14 @@ def load_json(body: bytes, depth: int) -> Any:
     Refused: not UTF-8, deep nesting, NaN and infinities, integers beyond 64 bits, a key twice,
     NUL, half of a surrogate pair.
     """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(400, "the body is not UTF-8") from None
     check_hook_json(body, depth)
     try:
         value = json.loads(
-            body.decode("utf-8"),
+            text,
             parse_constant=_refuse_constant,
             parse_int=_small_int,
             parse_float=_finite,
