@@ -14,7 +14,7 @@ from integrations.kubernetes.fleet import Fleet, insist
 from integrations.kubernetes.owners import chain, ready_replicas
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.policy import remaining
-from integrations.kubernetes.quarantine import LABEL, Request, Scene, design
+from integrations.kubernetes.quarantine import KEY, LABEL, Request, Scene, design
 from integrations.kubernetes.rights import right
 from integrations.kubernetes.together import together
 from responder.errors import Conflict, NotFound, StepFailed
@@ -122,9 +122,13 @@ class QuarantinePod:
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
         """Create the policy, then relabel the pod. Raises `Conflict` when the pod has changed."""
         api = self.fleet.api(call, "containment")
-        for change in plan.changes:
-            write = _create if change.verb == "create" else _relabel
-            await insist(api, partial(write, api, change))
+        try:
+            for change in plan.changes:
+                write = _create if change.verb == "create" else _relabel
+                await insist(api, partial(write, api, change))
+        except Conflict:
+            await _tidy(api, call.key, plan.data)
+            raise
         data = plan.data
         return Done(
             result={
@@ -213,6 +217,23 @@ async def _create(api: Api, change: Change) -> None:
                 f"{ref.label} exists and is not the one this step makes; it was changed or is "
                 "somebody else's: look at it and delete it"
             ) from None
+
+
+async def _tidy(api: Api, key: str, data: Mapping[str, Any]) -> None:
+    """Take back a policy of this very step whose pod did not get the label; else leave all as is.
+
+    A new plan may find that another incident has isolated the pod: then ours would stay behind.
+    """
+    path = named("NetworkPolicy", data["namespace"], data["policy"])
+    try:
+        policy = await api.get(path)
+        pod = await api.get(named("Pod", data["namespace"], data["pod"]))
+        labels = pod["metadata"].get("labels") or {}
+        mine = (policy["metadata"].get("annotations") or {}).get(KEY) == key
+        if mine and labels.get(LABEL) != data["label"]:
+            await api.delete(path, policy["metadata"]["uid"])
+    except (NotFound, Conflict):
+        return  # it is gone, or another one by now
 
 
 def _ours(found: Json, wanted: Json) -> bool:

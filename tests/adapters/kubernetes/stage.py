@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+
+from aiohttp import web
 
 from integrations.kubernetes import setup
 from responder.clock import World
@@ -16,6 +18,7 @@ from tests.real.cluster import ControlPlane
 from tests.real.waiting import eventually
 
 OLD = f"registry.test/shop/cart@sha256:{'a' * 64}"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NEW = f"registry.test/shop/cart@sha256:{'b' * 64}"
 BAD = f"registry.test/shop/cart@sha256:{'c' * 64}"
 
@@ -218,3 +221,19 @@ def plain(item: Mapping[str, Any]) -> dict[str, Any]:
     noise = {"managedFields", "resourceVersion", "generation"}
     metadata = {key: value for key, value in item["metadata"].items() if key not in noise}
     return {**item, "metadata": metadata}
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A loopback server that answers everything with one handler; its URL."""
+    app = web.Application(client_max_size=1 << 24)
+    app.router.add_route("*", "/{tail:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        port = runner.addresses[0][1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -28,27 +26,10 @@ from responder.errors import (
     Uncertain,
 )
 from responder.model import Secret
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes.stage import Handler, serving
 from tests.real.cluster import ControlPlane
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CANARY = "canary-7c1f"
-
-
-@asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
-    """A loopback server that answers everything with one handler; its URL."""
-    app = web.Application(client_max_size=1 << 24)
-    app.router.add_route("*", "/{tail:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -340,110 +321,3 @@ async def test_an_authority_that_did_not_sign_is_not_trusted(control_plane: Cont
     async with client(control_plane.api) as api:
         with pytest.raises(StepRetry, match="Certificate"):
             await api.get("/version")
-
-
-# --------------------------------------------------------------------------- lost answers
-
-
-class Line:
-    """A line to the real API server that does the call and loses the answer of chosen writes."""
-
-    def __init__(self, plane: ControlPlane, *, lose: int, before: bool) -> None:
-        self.lose, self.before = lose, before
-        self.writes: list[str] = []
-        self._plane = plane
-        self._trust = ssl.create_default_context(cafile=str(plane.ca))
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Forward one request."""
-        real = request.method != "GET" and "reviews" not in request.path
-        number = len(self.writes)
-        lost = real and number == self.lose
-        if real:
-            self.writes.append(request.method)
-        if not (lost and self.before):
-            answer = await self._forward(request)
-        if lost:
-            assert request.transport
-            request.transport.abort()
-            return web.Response()
-        return answer
-
-    async def _forward(self, request: web.Request) -> web.StreamResponse:
-        kept = {k: v for k, v in request.headers.items() if k in ("Authorization", "Content-Type")}
-        link = aiohttp.TCPConnector(ssl=self._trust, force_close=True)
-        async with (
-            aiohttp.ClientSession(connector=link) as session,
-            session.request(
-                request.method,
-                f"{self._plane.api}{request.path_qs}",
-                data=await request.read(),
-                headers=kept,
-            ) as answer,
-        ):
-            return web.Response(
-                status=answer.status,
-                body=await answer.read(),
-                content_type=answer.content_type,
-            )
-
-
-@asynccontextmanager
-async def lossy(plane: ControlPlane, lose: int, *, before: bool) -> AsyncIterator[tuple[Any, Line]]:
-    """The product behind a line that loses one write's answer (or the write itself)."""
-    line = Line(plane, lose=lose, before=before)
-    async with serving(line.handle) as url:
-        made = stage.setup(
-            {"prod": {"api": url, "token": plane.admin_token, "dry_run_plans": False}},
-            World(),
-            stage.Kit(evidence=stage.Shelf()),
-        )
-        try:
-            yield made, line
-        finally:
-            assert made.close
-            await made.close()
-
-
-@pytest.mark.control_plane
-@pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("lose", [0, 1, 2, 3])
-async def test_a_lost_answer_changes_nothing_about_the_end(
-    control_plane: ControlPlane, namespace: str, lose: int, before: bool
-) -> None:
-    """Create, label, restore, delete: each lost once, before or after it took effect."""
-    stage.bare(control_plane, namespace)
-    path = f"/api/v1/namespaces/{namespace}/pods/solo"
-    rules = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
-    origin = stage.read(control_plane, path)[1]
-    async with lossy(control_plane, lose, before=before) as (made, line):
-        request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
-        plan, result = await stage.perform(made, request)
-        doer = stage.action(made, "quarantine_pod")
-        verdict = await doer.verify(request, plan, result)
-        assert verdict.level.value == "applied"
-        assert len(stage.read(control_plane, rules)[1]["items"]) == 1
-        await doer.undo(request, plan, result)
-    assert len(line.writes) >= 4
-    assert stage.plain(stage.read(control_plane, path)[1]) == stage.plain(origin)
-    assert stage.read(control_plane, rules)[1]["items"] == []
-
-
-@pytest.mark.control_plane
-@pytest.mark.parametrize("before", [True, False])
-async def test_a_rollout_whose_answer_is_lost_is_begun_once(
-    control_plane: ControlPlane, namespace: str, before: bool
-) -> None:
-    """The generation moves by exactly one."""
-    stage.workload(control_plane, namespace, "Deployment", replicas=0)
-    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/cart"
-    first = stage.read(control_plane, path)[1]["metadata"]["generation"]
-    async with lossy(control_plane, 0, before=before) as (made, _):
-        request = stage.call(
-            "redeploy",
-            stage.Target(namespace=namespace),
-            workload="Deployment/cart",
-            image=stage.NEW,
-        )
-        await stage.perform(made, request)
-    assert stage.read(control_plane, path)[1]["metadata"]["generation"] == first + 1

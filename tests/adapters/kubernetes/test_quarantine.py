@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -302,6 +303,44 @@ async def test_a_second_step_leaves_an_isolated_pod_as_it_is(
     assert plan.changes == ()
     assert "already isolated" in plan.summary
     assert len(policies(control_plane, namespace)) == 1
+
+
+async def test_of_two_incidents_the_second_leaves_nothing_behind(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """Both planned before either applied: one policy, one label, and the other plans anew."""
+    stage.bare(control_plane, namespace)
+    async with stage.product(control_plane, control_plane.admin_token) as made:
+        doer = stage.action(made, "quarantine_pod")
+        first = stage.call("quarantine_pod", pod=f"{namespace}/solo")
+        second = dataclasses.replace(first, incident=43, key="run_2/step")
+        plans = [await doer.plan(first), await doer.plan(second)]
+        await stage.finish(doer, first, plans[0])
+        with pytest.raises(Conflict, match="its labels changed"):
+            await doer.apply(second, plans[1])
+        assert (await doer.plan(second)).changes == ()
+        [left] = policies(control_plane, namespace)
+        assert left["metadata"]["name"] == plans[0].data["policy"]
+        verdict = await doer.verify(first, plans[0], {})
+    assert verdict.level is VerdictLevel.APPLIED
+
+
+async def test_a_conflict_never_opens_a_pod_that_is_isolated(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """Resumed after somebody added a label to the isolated pod: the policy stays."""
+    stage.bare(control_plane, namespace)
+    path = f"/api/v1/namespaces/{namespace}/pods/solo"
+    async with stage.product(control_plane, control_plane.admin_token) as made:
+        doer = stage.action(made, "quarantine_pod")
+        request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
+        plan = await doer.plan(request)
+        await stage.finish(doer, request, plan)
+        control_plane.must("PATCH", path, {"metadata": {"labels": {"team": "red"}}})
+        with pytest.raises(Conflict):
+            await doer.apply(request, plan)
+        verdict = await doer.verify(request, plan, {})
+    assert verdict.level is VerdictLevel.APPLIED
 
 
 async def test_a_pod_that_is_gone_is_not_found(control_plane: ControlPlane, namespace: str) -> None:
