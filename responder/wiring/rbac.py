@@ -14,6 +14,7 @@ from responder.ports import ActionInfo
 __all__ = ["manifests", "rules"]
 
 NAME = "responder"
+SWITCH = "controls"  # the ConfigMap whose key `pause` holds changes; see clusters.<name>.pause
 
 
 def rules(infos: Iterable[ActionInfo], scope: str) -> list[dict[str, Any]]:
@@ -32,7 +33,7 @@ def rules(infos: Iterable[ActionInfo], scope: str) -> list[dict[str, Any]]:
 def manifests(
     infos: Iterable[ActionInfo], *, account_namespace: str, namespaces: Iterable[str]
 ) -> list[dict[str, Any]]:
-    """A service account, a role bound in each namespace, and one for what has no namespace."""
+    """A service account, a role bound in each namespace, one for what has none, and the switch."""
     infos = list(infos)
     account = {"kind": "ServiceAccount", "name": NAME, "namespace": account_namespace}
     found = [
@@ -41,7 +42,14 @@ def manifests(
         _object(_RBAC, "ClusterRole", f"{NAME}-nodes", rules=rules(infos, "cluster")),
         _binding("ClusterRoleBinding", f"{NAME}-nodes", account),
     ]
-    return found + [_binding("RoleBinding", NAME, account, name) for name in namespaces]
+    found += [_binding("RoleBinding", NAME, account, name) for name in namespaces]
+    read = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
+    rule = {**read, "resourceNames": [SWITCH]}
+    return [
+        *found,
+        _object(_RBAC, "Role", f"{NAME}-{SWITCH}", account_namespace, rules=[rule]),
+        _binding("RoleBinding", f"{NAME}-{SWITCH}", account, account_namespace, kind_of="Role"),
+    ]
 
 
 _RBAC = "rbac.authorization.k8s.io/v1"
@@ -53,7 +61,12 @@ def _object(version: str, kind: str, name: str, namespace: str = "", **more: Any
 
 
 def _binding(
-    kind: str, role: str, account: Mapping[str, str], namespace: str = ""
+    kind: str,
+    role: str,
+    account: Mapping[str, str],
+    namespace: str = "",
+    *,
+    kind_of: str = "ClusterRole",
 ) -> dict[str, Any]:
-    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind_of, "name": role}
     return _object(_RBAC, kind, role, namespace, subjects=[dict(account)], roleRef=ref)
