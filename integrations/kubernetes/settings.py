@@ -31,7 +31,7 @@ class ClusterSettings(BaseModel):
     token: Secret | str | None = None
     ca: str = ""
     allow_exec: bool = False  # a kubeconfig may start a program to log in: off unless asked for
-    protect: Any = None  # read by the guard rails, kept here so that it is a known key
+    protect: tuple[str, ...] = ()  # namespaces; the guard rails add them to their own
     namespaces: tuple[str, ...] = ()  # where `doctor` asks for rights; empty: everywhere
     pause: str = ""  # "namespace/configmap": its key `pause` stops new changes
     request_timeout: float = Field(default=10.0, gt=0, le=300)

@@ -37,8 +37,9 @@ __all__ = [
 def guard(settings: Settings) -> Guard:
     """The guard rails of the configuration."""
     own = settings.guards
+    asked = [name for table in settings.clusters.values() for name in table.get("protect", ())]
     return Guard(
-        protected_namespaces=(*ALWAYS_PROTECTED, *own.protected_namespaces),
+        protected_namespaces=(*ALWAYS_PROTECTED, *own.protected_namespaces, *asked),
         unprotected_namespaces=tuple(own.unprotected_namespaces),
         protected_labels=own.protected_labels,
         protected_workloads=tuple(own.protected_workloads),

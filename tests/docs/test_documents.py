@@ -139,7 +139,7 @@ def test_the_example_names_every_key_of_an_integration(tables: str, model: type[
     """Over all tables of the section together, written or as a comment."""
     named = set(re.findall(r"^#? ?([a-z_]+) =", EXAMPLE, re.MULTILINE))
 
-    assert keys(model) - named - {"in_cluster", "protect"} == set()
+    assert keys(model) - named - {"in_cluster"} == set()
     assert "in_cluster = true" in EXAMPLE
 
 
