@@ -189,8 +189,8 @@ def _design(
         summary=f"roll {kind} {place} out with {image}" + (" (already)" if same else ""),
         changes=() if same else (change,),
         blast=Blast(
-            # A rolling update keeps what the workload's own strategy keeps: no pod is taken away, so
-            # the ceilings on pods do not count it. The workload itself is named, and can be guarded.
+            # The workload's own strategy keeps its pods up: none is taken away, so the ceilings on
+            # pods do not count them. The workload is named, and can be guarded as such.
             namespaces=(metadata["namespace"],),
             workloads=(f"{metadata['namespace']}/{kind}/{metadata['name']}",),
             labels=dict(metadata.get("labels") or {}),
