@@ -1,0 +1,116 @@
+"""Runs servers that die on demand, and sandboxes beside them, each in a process of its own.
+
+    python -m tests.journeys.killable [--forgetful]
+
+Every line on standard input is one order in JSON; the answer is one line with the new process's
+id. Processes are forked from this one, which has imported everything: a life begins in a tenth of
+a second. When standard input ends, all of them end. Never used by the product.
+
+`--forgetful` plants a bug for the counter-proof: servers do not look for an earlier dispatch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import github
+import kubernetes.aio.client
+import kubernetes.aio.config
+
+import integrations
+from integrations.github import pipeline
+from integrations.kubernetes import delete, redeploy
+from responder import wiring
+from responder.sandbox import __main__ as sandbox
+from responder.web.app import listening, make_app
+from responder.wiring.sandboxed import sandbox_settings
+from tests.journeys.kill_points import KillableWriter, LabelledStore, Points, watch_calls
+
+_WARM = (github, kubernetes.aio.client, kubernetes.aio.config)
+_LOOK = 0.1  # seconds between two looks at a rollout or a deletion, instead of one or two
+_FORGE = {"token": {"env": "SANDBOX_TOKEN"}, "poll": 0.05, "settle": 1}
+
+
+def main() -> None:
+    """Fork what each line orders, until there are no more lines."""
+    os.setsid()  # a group of our own, to be ended as one
+    for module in {*integrations.SECTIONS.values(), *integrations.SOURCES.values()}:
+        integrations.load(module)
+    if "--forgetful" in sys.argv:
+        pipeline.PipelineRun._settled = _forget  # type: ignore[assignment,method-assign]
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the dead
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _live(order)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
+    os.killpg(0, signal.SIGKILL)
+
+
+async def _forget(*_: object) -> None:
+    """What a server says that has forgotten to look."""
+
+
+def _live(order: dict[str, Any]) -> None:
+    """One process's whole life; it never returns to the loop above."""
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for target, source in ((0, nothing), (1, log), (2, log)):
+            os.dup2(source, target)
+        if order["do"] == "sandbox":
+            sys.argv = ["sandbox", "--port-file", order["port_file"]]
+            sandbox.main()
+        else:
+            logging.basicConfig(level=logging.WARNING)
+            asyncio.run(_serve(order))
+        code = 0
+    except BaseException:
+        logging.exception("this process failed")  # noqa: LOG015 - it is a program of its own
+    finally:
+        os._exit(code)
+
+
+async def _serve(order: dict[str, Any]) -> None:
+    """A whole server whose writes and calls are moments to die at."""
+    delete._LOOK_AGAIN = redeploy._LOOK_AGAIN = _LOOK
+    points = Points(Path(order["notes"]), order["target"], order["delay"])
+    points.at("the beginning")
+    watch_calls(points)
+    folder = Path(order["folder"])
+    settings = sandbox_settings(
+        order["addresses"],
+        folder,
+        forges={"sandbox": {**_FORGE, "base_url": order["addresses"]["forge"]}},
+        playbooks__folders=[order["playbooks"]],
+        playbooks__shipped=[],
+    )
+    store = LabelledStore(folder / "responder.db", writer=KillableWriter(points))
+    async with (
+        wiring.build(settings, store=store, anonymous=True) as app,
+        listening(make_app(app.service), "127.0.0.1", 0) as url,
+    ):
+        port_file = Path(order["port_file"])
+        part = port_file.with_suffix(".part")
+        part.write_text(json.dumps(url))
+        part.replace(port_file)
+        points.at("the door is open")
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
