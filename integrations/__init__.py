@@ -19,11 +19,12 @@ SECTIONS = {
     "clusters": "integrations.kubernetes",
     "forges": "integrations.github",
 }
-SOURCES = {
+SOURCES = {  # name in the configuration -> module; one file a sender
     "alertmanager": "integrations.alertmanager",
     "falco": "integrations.falco",
     "generic": "integrations.generic",
     "pagerduty": "integrations.pagerduty",
+    "tetragon": "integrations.tetragon",
 }
 
 

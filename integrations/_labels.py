@@ -14,7 +14,7 @@ from typing import Any
 from integrations import _values as values
 from responder.model import Target
 
-__all__ = ["target_from"]
+__all__ = ["KINDS", "target_from"]
 
 _NAMESPACE = ("namespace", "kubernetes_namespace", "k8s_ns_name", "k8s.ns.name", "ns")
 _POD = ("pod", "pod_name", "kubernetes_pod_name", "k8s_pod_name", "k8s.pod.name")
@@ -31,7 +31,7 @@ _OWNERS = {
     "job_name": "Job",
     "replicaset": "ReplicaSet",
 }
-_KINDS = {kind.lower(): kind for kind in _OWNERS.values()}
+KINDS = {kind.lower(): kind for kind in _OWNERS.values()}
 
 
 def target_from(labels: Mapping[str, Any], cluster: str) -> Target:
@@ -83,7 +83,7 @@ def _workload(labels: Mapping[str, Any]) -> str:
     for label, kind in _OWNERS.items():
         if named := values.name(labels.get(label)):
             return f"{kind}/{named}"
-    kind = _KINDS.get(values.string(labels.get("workload_type")).lower(), "")
+    kind = KINDS.get(values.string(labels.get("workload_type")).lower(), "")
     named = values.name(labels.get("workload"))
     return f"{kind}/{named}" if kind and named else ""
 

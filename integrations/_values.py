@@ -178,6 +178,9 @@ def _from_number(number: int) -> int:
 
 
 def _from_parts(seconds: Any, nanos: Any) -> int:
+    """Protobuf's two numbers; its JSON writes 64-bit ones as text."""
+    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() and len(seconds) <= 12:  # noqa: PLR2004
+        seconds = int(seconds)
     if type(seconds) is not int or type(nanos) is not int:
         return 0
     return _in_range(seconds * 1_000_000 + nanos // 1000)

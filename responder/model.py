@@ -57,6 +57,7 @@ class AlertKind(StrEnum):
     HEALTH = "health"
     TEST = "test"
     RESOLVED = "resolved"
+    NOTE = "note"  # worth showing, nothing to do: already blocked, telemetry, a confirmation
     UNPARSED = "unparsed"
 
     @property

@@ -1,0 +1,377 @@
+"""A sender as data: where it says what, which events start nothing, and one reader for all of it.
+
+Most senders differ only in the names of their fields, so a sender's file holds a `Table`, a list
+of `Ignored` and, where that is not enough, a function or two. The page of the sender in
+docs/senders is made from the same values, so that page and code cannot part.
+
+Never: does I/O, reads a clock, raises on an odd value, or lets a payload choose the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from importlib import resources
+from typing import Any
+
+from integrations import _values as values
+from integrations._json import as_text, decode
+from integrations._labels import KINDS
+from integrations._webhook import Guard
+from responder.clock import World
+from responder.errors import BadAlert
+from responder.model import Alert, AlertKind, JsonObject, Severity, Target
+from responder.ports import HookInfo, Integration, Kit
+
+__all__ = [
+    "Door",
+    "Ignored",
+    "Sender",
+    "Table",
+    "at",
+    "first",
+    "listed",
+    "payloads",
+    "place_of",
+    "sample_of",
+    "texts",
+    "word",
+]
+
+Paths = tuple[str, ...]
+Severities = Mapping[Any, Severity]  # words, or whole numbers
+RULE_MAX = 256
+_TAGS_MAX = 64
+_PAIR = " + "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Where a sender says what.
+
+    A path is keys joined by "/" (a number picks from a list); of several the first that says
+    something wins. `severities` maps words (lower case), or numbers, each meaning "from here up".
+    The workload's paths are pairs "kind + name". `fingerprint` comes beside rule and place.
+    `notes` are sentences for the page, for what a path cannot say.
+    """
+
+    rule: Paths
+    summary: Paths = ()
+    severity: Paths = ()
+    severities: Severities = field(default_factory=lambda: {**values.SEVERITIES})
+    time: Paths = ()
+    target: Mapping[str, Paths] = field(default_factory=dict)
+    fingerprint: Paths = ()
+    tags: Paths = ()
+    kind: AlertKind = AlertKind.DETECTION
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Events that are kept and shown and start nothing: which, as what, and why."""
+
+    name: str
+    kind: AlertKind
+    reason: str
+    when: Callable[[JsonObject], bool]
+
+
+def listed(*keys: str) -> Callable[[Any], list[Any]]:
+    """How to split a body: an array, or the list under one of these keys, else the body itself."""
+
+    def split(payload: Any) -> list[Any]:
+        if isinstance(payload, list):
+            return payload
+        if isinstance(payload, dict):
+            for key in keys:
+                if isinstance(payload.get(key), list):
+                    return list(payload[key])
+        return [payload]
+
+    return split
+
+
+_WHOLE = listed()  # an array, or the body itself
+
+
+def _as_it_is(item: JsonObject, _hook: HookInfo) -> JsonObject | str:
+    return item
+
+
+def _no_more(alert: Alert, _item: JsonObject) -> Alert:
+    return alert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """One sender, whole. `setup` is the module's entry.
+
+    `split` gives a body's parts, each with a fate of its own. `shape` turns a part into what the
+    table reads, or says why it cannot (then it is *unparsed*). `finish` adds what no table can say.
+    `media` are content types beyond JSON that this sender uses, "" for none at all.
+    """
+
+    name: str
+    title: str
+    home: str  # where the vendor describes it
+    mapping: Table
+    ignored: Sequence[Ignored] = ()
+    split: Callable[[Any], list[Any]] = _WHOLE
+    read: Callable[[bytes], list[Any]] | None = None  # instead of JSON
+    shape: Callable[[JsonObject, HookInfo], JsonObject | str] = _as_it_is
+    finish: Callable[[Alert, JsonObject], Alert] = _no_more
+    accepts_status: int = HTTPStatus.ACCEPTED.value
+    media: frozenset[str] = frozenset()
+
+    def setup(self, section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
+        """Offer this source; it has no settings of its own. Raises `ConfigError` if given any."""
+        del kit
+        values.no_settings(section, self.name)
+        return Integration(sources=[Door(self, Guard(world))])
+
+    def alert(self, item: Any, raw: str, hook: HookInfo) -> Alert:
+        """One part of a body as an alert."""
+        if isinstance(item, _Broken):
+            return values.unparsed(self.name, item.reason, item.raw)
+        if not isinstance(item, dict):
+            return values.unparsed(self.name, "the event is not an object", raw)
+        shaped = self.shape(item, hook)
+        if isinstance(shaped, str):
+            return values.unparsed(self.name, shaped, raw)
+        table = self.mapping
+        rule = first(shaped, table.rule, word)[:RULE_MAX]
+        kind, reason = self._kind(shaped)
+        if not rule:
+            if kind.may_start:
+                return values.unparsed(self.name, f"nothing at {' or '.join(table.rule)}", raw)
+            rule = reason
+        target = target_of(shaped, table.target, hook.cluster)
+        made = Alert(
+            source=self.name,
+            kind=kind,
+            rule=rule,
+            severity=severity_in(shaped, table),
+            summary=values.summary(*(at(shaped, path) for path in table.summary), rule),
+            time=first(shaped, table.time, values.micros, 0),
+            fingerprint=values.fingerprint_of(
+                self.name,
+                rule,
+                place_of(target),
+                *(_identity(at(shaped, path)) for path in table.fingerprint),
+            ),
+            target=target,
+            tags=tuple(tag for path in table.tags for tag in texts(at(shaped, path)))[:_TAGS_MAX],
+            fields=values.flat(shaped),
+            reason=reason,
+            raw=raw,
+        )
+        return _ended(self.finish(made, shaped))
+
+    def _kind(self, item: JsonObject) -> tuple[AlertKind, str]:
+        for ignored in self.ignored:
+            if ignored.when(item):
+                return ignored.kind, ignored.reason
+        return self.mapping.kind, ""
+
+
+class Door:
+    """A sender with the guard of this server: what the product calls a source."""
+
+    def __init__(self, sender: Sender, guard: Guard) -> None:
+        self.name = sender.name
+        self.accepts_status = sender.accepts_status
+        self.media = sender.media  # content types beyond JSON
+        self._sender = sender
+        self._guard = guard
+
+    @property
+    def sample(self) -> bytes:
+        """A payload in this sender's own shape, for `responder hook test` and for its page."""
+        return sample_of(self.name)
+
+    def preverify(self, headers: Mapping[str, str], hook: HookInfo) -> None:
+        """What can be checked before the body is read; raises `Unauthorized`."""
+        self._guard.before(headers, hook)
+
+    def verify(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
+        """Raise `Unauthorized` unless the sender holds this hook's credentials."""
+        self._guard.whole(headers, body, hook)
+
+    def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
+        """An alert for each part, in the body's order. Raises `BadAlert` when it is no JSON."""
+        del headers
+        sender = self._sender
+        read = sender.read or payloads
+        items = [
+            item
+            for payload in read(body)
+            for item in ([payload] if isinstance(payload, _Broken) else sender.split(payload))
+        ]
+        return values.each(
+            items,
+            lambda item, raw: sender.alert(item, raw, hook),
+            lambda reason, raw: values.unparsed(sender.name, reason, raw),
+        )
+
+
+def sample_of(name: str) -> bytes:
+    """The sample payload of a source, from integrations/samples."""
+    return resources.files("integrations").joinpath("samples", f"{name}.json").read_bytes()
+
+
+# --------------------------------------------------------------------------- bodies
+
+
+class _Broken(str):
+    """One line of a body that cannot be read; the others can."""
+
+    __slots__ = ("raw", "reason")
+    reason: str
+    raw: str
+
+
+def _broken(reason: str, raw: str) -> _Broken:
+    made = _Broken(raw)
+    made.reason, made.raw = reason, raw
+    return made
+
+
+def payloads(body: bytes) -> list[Any]:
+    """The JSON values of a body: one, or one a line (NDJSON), where a bad line costs only itself.
+
+    Raises `BadAlert` when it is neither.
+    """
+    try:
+        return [decode(body)]
+    except BadAlert:
+        lines = [line for line in body.split(b"\n", values.ALERTS_MAX + 1) if line.strip()]
+        if len(lines) < 2 or not lines[0].lstrip(b" \t\xef\xbb\xbf").startswith(b"{"):  # noqa: PLR2004
+            raise
+        parts = [_line(line) for line in lines]
+        if all(isinstance(part, _Broken) for part in parts):
+            raise
+        return parts
+
+
+def _line(line: bytes) -> Any:
+    try:
+        return decode(line)
+    except BadAlert as failure:
+        return _broken(str(failure), as_text(line))
+
+
+# --------------------------------------------------------------------------- values
+
+
+def at(item: Any, path: str) -> Any:
+    """The value at a path, None when there is none."""
+    for key in path.split("/"):
+        if isinstance(item, dict):
+            item = item.get(key)
+        elif isinstance(item, list) and key.isdigit():
+            item = item[int(key)] if int(key) < len(item) else None
+        else:
+            return None
+    return item
+
+
+def first(
+    item: Any, paths: Paths, read: Callable[[Any], Any] = values.string, none: Any = ""
+) -> Any:
+    """What the first of these paths that says something says."""
+    for path in paths:
+        if found := read(at(item, path)):
+            return found
+    return none
+
+
+def word(value: Any) -> str:
+    """A text, or a whole number as text; anything else says nothing."""
+    if type(value) is int:
+        return str(value)
+    return values.string(value) if values.known(value) else ""
+
+
+def texts(value: Any) -> list[str]:
+    """A list of texts, or one text of parts joined by commas."""
+    parts: Iterable[Any] = value.split(",") if isinstance(value, str) else value
+    if not isinstance(value, str | list):
+        return []
+    return [text for part in parts if (text := values.string(part, RULE_MAX).strip())]
+
+
+def severity_in(item: Any, table: Table) -> Severity:
+    """The severity by the table's words and numbers; a word it does not know is unknown."""
+    for path in table.severity:
+        value = at(item, path)
+        if isinstance(value, str):
+            found = table.severities.get(value.strip().lower())
+            if found is not None:
+                return found
+            value = _number(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            steps = [key for key in table.severities if isinstance(key, int) and key <= value]
+            if steps:
+                return table.severities[max(steps)]
+    return Severity.UNKNOWN
+
+
+def _number(text: str) -> float | None:
+    digits = text.strip()
+    plain = len(digits) <= 6 and digits.replace(".", "", 1).isdigit() and digits.isascii()  # noqa: PLR2004
+    return float(digits) if plain else None
+
+
+_READERS: Mapping[str, Callable[[Any], str]] = {
+    "container_id": values.container_id,
+    "image": values.image_name,
+    "digest": values.digest,
+}
+
+
+def target_of(item: Any, paths: Mapping[str, Paths], cluster: str) -> Target:
+    """What the item is about, from the fields that name it and nothing else."""
+    parts = {
+        part: first(item, options, _READERS.get(part, values.name))
+        for part, options in paths.items()
+        if part != "workload"
+    }
+    if parts.get("container") == "host":
+        del parts["container"]
+    return Target(cluster=cluster, workload=_workload(item, paths.get("workload", ())), **parts)
+
+
+def _workload(item: Any, pairs: Paths) -> str:
+    """`Kind/name` of an owner; a bare pod has none."""
+    for pair in pairs:
+        kind_path, _, name_path = pair.partition(_PAIR)
+        kind = KINDS.get(values.string(at(item, kind_path)).lower(), "")
+        named = values.name(at(item, name_path))
+        if kind and named:
+            return f"{kind}/{named}"
+    return ""
+
+
+def place_of(target: Target) -> str:
+    """Where it is, as a fingerprint's part: pod, container, workload, image, node or host."""
+    if target.pod:
+        return f"{target.namespace}/{target.pod}/{target.container}"
+    owner = f"{target.namespace}/{target.workload}" if target.workload else ""
+    return target.container_id[:12] or owner or target.image or target.node or target.host
+
+
+def _identity(value: Any) -> str:
+    """A value as one part of a fingerprint: lists and objects by their flat words."""
+    if isinstance(value, dict | list):
+        return "\n".join(f"{key}={item}" for key, item in sorted(values.flat(value).items()))
+    return "" if value is None else str(value)
+
+
+def _ended(alert: Alert) -> Alert:
+    """A resolved alert has a fingerprint of its own and names the one that it ends."""
+    if alert.kind is not AlertKind.RESOLVED or alert.resolves:
+        return alert
+    ended = values.fingerprint_of(alert.fingerprint, "resolved")
+    return replace(alert, fingerprint=ended, resolves=alert.fingerprint)
