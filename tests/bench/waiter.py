@@ -15,9 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from responder import wiring
-from responder.ports import Call, Done, Integration, Pending
+from responder.model import Target
+from responder.ports import Action, Call, Done, Integration, Pending
 from responder.web.app import make_app, serve
 from tests.fakes import Build, Mark, Things
+
+
+class Anybody:
+    """Finds every pod; stands before the configured cluster, whose client is loaded all the same."""
+
+    async def resolve(self, target: Target) -> Target:
+        """The target as it was named."""
+        return target
 
 
 class Far(Build):
@@ -40,7 +49,8 @@ class Far(Build):
 async def _main(config: Path) -> None:
     settings = wiring.load_settings(config, environ=os.environ)
     things = Things()
-    made = Integration(actions=[Far(things), Mark(things)])
+    actions: list[Action] = [Far(things), Mark(things)]
+    made = Integration(actions=actions, resolvers={"none": Anybody()})
     async with wiring.build(settings, extra=[made]) as app:
         await serve(
             make_app(app.service),
