@@ -31,7 +31,7 @@ class Things:
     faults: dict[str, list[Exception]] = field(default_factory=dict)  # "phase step" -> raised first
     jobs: dict[str, int] = field(default_factory=dict)  # key -> looks until done
     residual: tuple[str, ...] = ()
-    blast: Blast = Blast(pods=1, namespaces=("shop",))
+    blast: Blast = field(default_factory=lambda: Blast(pods=1, namespaces=("shop",)))
     gate: asyncio.Event | None = None  # when set, apply waits for it
 
     def fail(self, phase: str, step: str) -> None:

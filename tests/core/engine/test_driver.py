@@ -377,7 +377,7 @@ async def test_for_each_does_every_item_once(tmp_path: Path) -> None:
 
 async def test_a_false_if_skips_and_the_rest_goes_on(tmp_path: Path) -> None:
     """A condition that is false is no failure."""
-    steps = MARK + '    if: "inputs.thing == \'other\'"\n' + BUILD
+    steps = MARK + "    if: \"inputs.thing == 'other'\"\n" + BUILD
     async with bench(tmp_path, [playbook(steps)]) as b:
         run = await b.start("p", thing="a")
         done = await b.until(run, "succeeded", "failed")
