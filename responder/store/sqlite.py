@@ -123,7 +123,8 @@ class SqliteStore:
     ) -> tuple[str, int]:
         """A run by hand, in a given incident or a new one; returns run id and incident."""
         new = _intake.draft(run_id, start, at, created)
-        place = _intake.opened(opening) if opening else None
+        about = encode(created.data.get("target", {}))
+        place = _intake.opened(opening, about) if opening else None
 
         def op(db: sqlite3.Connection) -> tuple[str, int]:
             if incident is not None:
