@@ -42,7 +42,7 @@ on:
   - alert:
       source: [falco]
       rule: [Rule {n}, "Family {n} *"]
-      when: alert.severity >= severity.low && alert.target.pod != "" && alert.target.namespace == "shop"
+      when: alert.severity >= severity.low && alert.target.namespace == "shop"
 mode: approve
 steps:
   isolate:

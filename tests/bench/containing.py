@@ -235,7 +235,10 @@ async def _bare(api: Client, namespace: str, name: str) -> None:
     value = pod["metadata"]["uid"][:13]
     policy = {
         "metadata": {"name": f"bare-{value}"},
-        "spec": {"podSelector": {"matchLabels": {BARE: value}}, "policyTypes": ["Ingress", "Egress"]},
+        "spec": {
+            "podSelector": {"matchLabels": {BARE: value}},
+            "policyTypes": ["Ingress", "Egress"],
+        },
     }
     await api.ask("POST", network, policy)
     gone = dict.fromkeys(pod["metadata"]["labels"])
@@ -257,7 +260,7 @@ class _Side:
     idle: list[float] = field(default_factory=list)
     storms: list[float] = field(default_factory=list)
     each: list[float] = field(default_factory=list)
-    pods: Iterator[Pod] = iter(())
+    pods: Iterator[Pod] = field(default_factory=lambda: iter(()))
 
     def take(self, count: int) -> list[Pod]:
         """Pods that nothing was done to yet."""
@@ -309,7 +312,8 @@ async def _measure(report: Report, plane: ControlPlane, process: Process) -> Non
     wanted = IDLE + 3 + STORM * ROUNDS
     mine, bare = plane.namespace("ours"), plane.namespace("bare")
     async with client(plane) as api, client(plane) as script, contextlib.AsyncExitStack() as stack:
-        stack.callback(lambda: [plane.drop_namespace(n) for n in (mine, bare)])
+        for name in (mine, bare):
+            stack.callback(plane.drop_namespace, name)
         pods = [await _pods(api, namespace, wanted) for namespace in (mine, bare)]
         watches = [
             await stack.enter_async_context(_seeing(api, namespace, label))
@@ -367,7 +371,9 @@ def _tell(report: Report, ours: _Side, floor: _Side, process: Process) -> None:
         ok=ratio <= 2,
     )
     report.note("p50 of each", *(f"{median(side.each):.0f} ms" for side in (ours, floor)))
-    report.note("our CPU a pod (all runs)", f"{process.cpu / (IDLE + STORM * ROUNDS) * 1000:.1f} ms")
+    report.note(
+        "our CPU a pod (all runs)", f"{process.cpu / (IDLE + STORM * ROUNDS) * 1000:.1f} ms"
+    )
 
 
 def _alert(pod: Pod) -> bytes:

@@ -90,9 +90,7 @@ def write_config(path: Path, more: str = "") -> Path:
     return file
 
 
-def start(
-    argv: Sequence[str], place: Path, *, environ: Mapping[str, str] | None = None
-) -> Process:
+def start(argv: Sequence[str], place: Path, *, environ: Mapping[str, str] | None = None) -> Process:
     """Start a program that says "listening at URL" on stderr, and wait until it is ready."""
     place.mkdir(parents=True, exist_ok=True)
     log = place / "log"
@@ -161,9 +159,15 @@ def _listening(process: Process, seconds: float = 60) -> str:
 def _wait_ready(process: Process, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            with urllib.request.urlopen(f"{process.url}/readyz", timeout=5) as answer:
-                if answer.status == 200:
-                    return
+        if _is_ready(process.url):
+            return
         time.sleep(0.003)
     raise TimeoutError("it never became ready")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError):
+        return False

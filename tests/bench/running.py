@@ -49,7 +49,9 @@ class _Counted(SqliteStore):
     appends = 0
     lines = 0
 
-    async def append(self, run_id: str, known_seq: int, events: Sequence[Event], *a: Any, **k: Any) -> list[Event]:
+    async def append(
+        self, run_id: str, known_seq: int, events: Sequence[Event], *a: Any, **k: Any
+    ) -> list[Event]:
         self.appends += 1
         self.lines += len(events)
         return await super().append(run_id, known_seq, events, *a, **k)

@@ -31,9 +31,7 @@ def help_text(report: Report) -> None:
         floor.append(_run([sys.executable, "-c", "import click"]))
     wall, cpu = _middle(ours)
     bare, bare_cpu = _middle(floor)
-    report.line(
-        "--help", f"{wall:.0f} ms", f"{bare:.0f} ms", "<= 120 ms", ok=wall <= 120
-    )
+    report.line("--help", f"{wall:.0f} ms", f"{bare:.0f} ms", "<= 120 ms", ok=wall <= 120)
     report.note("CPU", f"{cpu:.0f} ms", f"{bare_cpu:.0f} ms")
 
 

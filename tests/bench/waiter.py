@@ -22,7 +22,7 @@ from tests.fakes import Build, Mark, Things
 
 
 class Anybody:
-    """Finds every pod; stands before the configured cluster, whose client is loaded all the same."""
+    """Finds every pod, before the configured cluster, whose client is loaded all the same."""
 
     async def resolve(self, target: Target) -> Target:
         """The target as it was named."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.bench.accepting import HOOK, OUTSIDE
 from tests.bench.load import blast, falco
-from tests.bench.processes import TOKEN, folder, responder, run_floor, start, write_config
+from tests.bench.processes import TOKEN, folder, run_floor, start, write_config
 from tests.bench.report import Report
 
 __all__ = ["waiting"]
@@ -132,18 +134,13 @@ class _Starter:
     """The new process, started without waiting for it."""
 
     def __init__(self, config: Path, environ: dict[str, str]) -> None:
-        import os
-        import subprocess
-
-        from tests.bench.processes import TOKEN as token
-
         with config.with_name("log").open("wb") as out:
             self._child = subprocess.Popen(
                 [*PROGRAM, "--config", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, "BENCH_TOKEN": token, **environ},
+                env={**os.environ, "BENCH_TOKEN": TOKEN, **environ},
             )
 
     def end(self) -> None:
