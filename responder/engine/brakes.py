@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from responder.model import Mode, Plan
 from responder.playbook.definition import Limits
 
-__all__ = ["Answer", "Guard", "History", "Ruling", "check", "mode_for"]
+__all__ = ["Answer", "Guard", "History", "Ruling", "check", "mode_for", "namespaces_of"]
 
 ALWAYS_PROTECTED = (
     "kube-system",
@@ -73,11 +73,21 @@ class Ruling:
 
 
 def mode_for(own: Mode, namespaces: Iterable[str], guard: Guard) -> Mode:
-    """The strictest of the run's mode and the modes of the namespaces it touches."""
+    """The strictest of the run's mode and the modes of the namespaces it touches.
+
+    What touches none is still under the modes that hold for all of them.
+    """
     modes = [own]
-    for namespace in namespaces:
-        modes += [m for glob, m in guard.namespace_modes.items() if fnmatchcase(namespace, glob)]
+    for namespace in tuple(namespaces) or ("",):
+        modes += [m for glob, m in guard.namespace_modes.items() if _matches(namespace, (glob,))]
     return max(modes, key=lambda mode: mode.strictness)
+
+
+def namespaces_of(plan: Plan) -> tuple[str, ...]:
+    """Every namespace a plan touches: by its own word, by its objects, or itself as an object."""
+    refs = [change.ref for change in plan.changes]
+    own = [ref.name if ref.kind == "Namespace" else ref.namespace for ref in refs]
+    return tuple(sorted({*plan.blast.namespaces, *own} - {""}))
 
 
 def check(plan: Plan, guard: Guard, limits: Limits, history: History) -> Ruling:
@@ -97,8 +107,10 @@ Finding = tuple[Answer, str]
 
 
 def _protected(plan: Plan, guard: Guard) -> Iterable[Finding]:
-    touched = {*plan.blast.namespaces, *(change.ref.namespace for change in plan.changes)} - {""}
-    for namespace in sorted(touched):
+    touched = namespaces_of(plan)
+    if plan.blast.pods and not touched:
+        yield Answer.REFUSE, "it takes pods and names no namespace: nobody can tell what is hit"
+    for namespace in touched:
         if _matches(namespace, guard.unprotected_namespaces):
             continue
         if _matches(namespace, guard.protected_namespaces):
@@ -143,4 +155,5 @@ def _availability(plan: Plan, guard: Guard, limits: Limits) -> Iterable[Finding]
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+    """Whether one of the globs fits, in capitals or not: a typing slip must not lift a guard."""
+    return any(fnmatchcase(name.casefold(), glob.casefold()) for glob in globs)
