@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from responder.clock import SECOND, World
 from responder.engine import story
@@ -212,7 +213,16 @@ class Driver:
             for command in launches:
                 perform = self._performer.perform(run, command)
                 active.tasks[command.step] = asyncio.create_task(perform)
-            results = await self._collect(active)
+            results = await self._collect(active, self._until_next(turn))
+
+    def _until_next(self, turn: Turn) -> float | None:
+        """Seconds until time alone changes something beside the calls in flight."""
+        if turn.held:
+            return _PAUSE_LOOK / SECOND
+        due = turn.decision.due
+        if due is None:
+            return None
+        return min(max((due - self._world.clock.now()) / SECOND, 0.001), _IDLE_LOOK)
 
     def _hold(self, run: RunState, command: Command) -> bool:
         return self._performer.changes_world(run, command) and bool(self._hooks.paused())
@@ -240,17 +250,19 @@ class Driver:
         self._hooks.saved(turn.run, turn.events)
         return saved
 
-    async def _collect(self, active: _Active) -> list[Event]:
-        """Wait until a call has ended or somebody spoke; the events of the calls that ended."""
-        waker = asyncio.ensure_future(active.wake.wait())
+    async def _collect(self, active: _Active, seconds: float | None) -> list[Event]:
+        """Wait for the end of a call, a voice, or the time; the events of calls that ended."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(active.wake.wait())]
+        if seconds is not None:
+            waits.append(asyncio.ensure_future(self._world.clock.sleep(seconds)))
         try:
             if not active.heard and active.tasks:
-                await asyncio.wait(
-                    {*active.tasks.values(), waker}, return_when=asyncio.FIRST_COMPLETED
-                )
+                calls = active.tasks.values()
+                await asyncio.wait({*calls, *waits}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            waker.cancel()
-            await asyncio.gather(waker, return_exceptions=True)
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
         active.wake.clear()
         events: list[Event] = []
         for step, task in list(active.tasks.items()):

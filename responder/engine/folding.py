@@ -7,9 +7,9 @@ only remembers what happened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from responder.engine.state import RunState, StepState, StepStatus
+from responder.engine.state import evolve as replace
 from responder.model import Mode
 from responder.store.interface import Event
 
@@ -133,13 +133,17 @@ def _asked(step: StepState, event: Event) -> StepState:
         asked=event.at,
         until=event.data["until"],
         otherwise=event.data["otherwise"],
+        quorum=event.data.get("quorum", 1),
         waiting_for=event.data["waiting_for"],
     )
 
 
 def _given(step: StepState, event: Event) -> StepState:
-    people = (*step.approvals, event.data["person"])
-    if not event.data["enough"]:
+    """Count one yes. People may speak at once: only the order in the journal says who was last."""
+    if step.status is not StepStatus.WAITING_APPROVAL or event.data["plan"] != step.plan_hash:
+        return step  # it came too late, or was meant for another plan
+    people = tuple(dict.fromkeys((*step.approvals, event.data["person"])))
+    if len(people) < step.quorum:
         return replace(step, approvals=people)
     return replace(
         step,
@@ -151,12 +155,27 @@ def _given(step: StepState, event: Event) -> StepState:
 
 
 def _denied(step: StepState, event: Event) -> StepState:
+    """A no beats a yes until the step has begun; then it came too late."""
+    if step.status not in {StepStatus.WAITING_APPROVAL, StepStatus.APPROVED}:
+        return step
     return replace(
         step,
         status=StepStatus.SKIPPED if step.otherwise == "continue" else StepStatus.FAILED,
         error=event.data["reason"],
         waiting_for="",
     )
+
+
+def _expired(step: StepState, event: Event) -> StepState:
+    """The end of the time: somebody's yes in the same moment was in time."""
+    return _denied(step, event) if step.status is StepStatus.WAITING_APPROVAL else step
+
+
+def _held(step: StepState, _event: Event) -> StepState:
+    """A pause came between the intent and the call: nothing has begun."""
+    if step.status is not StepStatus.APPLYING:
+        return step
+    return replace(step, status=StepStatus.APPROVED if step.approved_hash else StepStatus.PLANNED)
 
 
 def _apply_started(step: StepState, event: Event) -> StepState:
@@ -207,6 +226,8 @@ def _done(step: StepState, event: Event) -> StepState:
 
 def _failed(step: StepState, event: Event) -> StepState:
     data = event.data
+    if data.get("given_up") and step.status is not StepStatus.UNCERTAIN:
+        return step  # somebody else let it look again in the same moment
     if data.get("temporary"):
         return replace(
             step,
@@ -243,6 +264,8 @@ def _uncertain(step: StepState, event: Event) -> StepState:
 
 
 def _look_again(step: StepState, _event: Event) -> StepState:
+    if step.status is not StepStatus.UNCERTAIN:
+        return step
     return replace(step, status=StepStatus.APPLYING, error="", waiting_for="")
 
 
@@ -250,7 +273,14 @@ def _extended(step: StepState, event: Event) -> StepState:
     until = event.data["until"]
     if step.status is StepStatus.WAITING_APPROVAL:
         return replace(step, until=until)
-    return replace(step, expires=until, expired=False)
+    return replace(step, expires=until, expired=False) if step.expires else step
+
+
+def _undo_asked(step: StepState, _event: Event) -> StepState:
+    """Two people may ask in one moment; it is undone once."""
+    if step.undo not in {"", "failed"}:
+        return step
+    return replace(step, undo="asked", undo_error="")
 
 
 def _undo_pending(step: StepState, event: Event) -> StepState:
@@ -264,8 +294,9 @@ _STEP_EVENTS: Mapping[str, Callable[[StepState, Event], StepState]] = {
     "approval_asked": _asked,
     "approval_given": _given,
     "approval_denied": _denied,
-    "approval_expired": _denied,
+    "approval_expired": _expired,
     "apply_started": _apply_started,
+    "apply_held": _held,
     "step_pending": _pending,
     "step_applied": _applied,
     "step_done": _done,
@@ -276,7 +307,7 @@ _STEP_EVENTS: Mapping[str, Callable[[StepState, Event], StepState]] = {
     "step_look_again": _look_again,
     "extended": _extended,
     "containment_expired": lambda step, _event: replace(step, expired=True),
-    "undo_asked": lambda step, _event: replace(step, undo="asked", undo_error=""),
+    "undo_asked": _undo_asked,
     "undo_started": lambda step, _event: replace(step, undo="running"),
     "undo_pending": _undo_pending,
     "undo_retry": lambda step, event: replace(

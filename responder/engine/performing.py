@@ -52,6 +52,7 @@ class Performer:
         world: World,
         lanes: Lanes,
         window_pods: Callable[[], int],
+        paused: Callable[[], str],
     ) -> None:
         self._actions = actions
         self._resolvers = resolvers
@@ -60,6 +61,7 @@ class Performer:
         self._lanes = lanes
         self._locks = KeyedLocks()
         self._window_pods = window_pods
+        self._paused = paused
 
     def changes_world(self, run: RunState, command: Command) -> bool:
         """Whether carrying this out may change something outside: what a pause holds back."""
@@ -228,6 +230,9 @@ class Performer:
         call = self._call(run, step, state, state.params, command)
         keys = tuple(f"{change.ref.system}/{change.ref.label}" for change in plan.changes)
         async with self._locks.hold(keys), self._lane(action).place(self._urgency(run)):
+            if self.changes_world(run, command) and self._paused():
+                # it waited in line while the pause came; an earlier attempt stays one to look up
+                return [] if command.resumed else [self._event("apply_held", step=state.id)]
             async with asyncio.timeout(self._limit(step, action)):
                 outcome = await action.apply(call, plan)
         return [self._outcome(state.id, outcome)]

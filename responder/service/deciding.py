@@ -7,6 +7,7 @@ person who asked for the run.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,7 @@ class Deciding:
     def __init__(self, core: Core, reading: Reading) -> None:
         self._core = core
         self._reading = reading
+        self._switching = asyncio.Lock()  # the switch in memory is the one on disk
 
     # ----------------------------------------------------------------- start
 
@@ -159,13 +161,10 @@ class Deciding:
         self._may_decide(who, run, state, plan, yes=yes)
         now = self._core.world.clock.now()
         if yes:
-            people = {*state.approvals, who.person}
-            enough = len(people) >= rule.quorum
             data = {
                 "step": step,
                 "person": who.person,
                 "plan": state.plan_hash,
-                "enough": enough,
                 "reason": _reason(reason),
             }
             event = Event("approval_given", now, data)
@@ -207,7 +206,7 @@ class Deciding:
             event = Event("step_look_again", now, {"step": state.id})
         else:
             text = f"given up by {who.person} while uncertain: {state.error}"
-            event = Event("step_failed", now, {"step": state.id, "error": text})
+            event = Event("step_failed", now, {"step": state.id, "error": text, "given_up": True})
         word = "look again" if yes else "give up"
         await self._post(who, run, event, word, f"{word}: {state.id}", state.plan_hash, reason)
         return {"run": run.id, "step": state.id, "decision": word, "plan": state.plan_hash}
@@ -275,7 +274,9 @@ class Deciding:
         value = {"person": who.person, "reason": _reason(reason), "at": now}
         entry = self._core.audit(who, "pause", "server", reason=reason)
         self._core.pause.set_switch(value)  # first: a failing store must not delay the stop
-        await self._core.store.set_switch("pause", value, entry)
+        async with self._switching:
+            self._core.pause.set_switch(value)  # again: a resume may have ended just now
+            await self._core.store.set_switch("pause", value, entry)
         return {"paused": self._core.pause.reason}
 
     async def resume(self, who: Who, reason: str) -> dict[str, Any]:
@@ -284,8 +285,9 @@ class Deciding:
         if not reason.strip():
             raise BadRequest("reason: say why it is safe to go on", "/reason")
         entry = self._core.audit(who, "resume", "server", reason=reason)
-        await self._core.store.set_switch("pause", None, entry)
-        self._core.pause.set_switch(None)
+        async with self._switching:
+            await self._core.store.set_switch("pause", None, entry)
+            self._core.pause.set_switch(None)
         self._core.driver.wake()
         return {"paused": self._core.pause.reason}
 

@@ -151,8 +151,7 @@ async def _assemble(
     actions = {action.info.name: action for one in found for action in one.actions}
     catalogue = {name: action.info for name, action in actions.items()}
     sources = {source.name: source for one in found for source in one.sources}
-    hooks = parts.hooks(settings)
-    parts.check_hooks(hooks, sources)
+    hooks = parts.check_hooks(parts.hooks(settings), sources)
 
     def compile_text(text: str, file: str) -> Playbook:
         return load_text(text, file, catalogue, sources)
@@ -167,7 +166,7 @@ async def _assemble(
     usage.note(await store.recent_events("apply_started", world.clock.now() - guard.window))
     driver = Driver(
         store=store,
-        performer=_performer(found, actions, guard, world, usage),
+        performer=_performer(found, actions, guard, world, usage, pause),
         compile_playbook=live.of,
         world=world,
         hooks=Hooks(paused=lambda: pause.reason, saved=_listener(usage, metrics, news)),
@@ -197,6 +196,7 @@ def _performer(
     guard: Guard,
     world: World,
     usage: Usage,
+    pause: Pause,
 ) -> Performer:
     """Who carries commands out, with the lanes of this server."""
     return Performer(
@@ -206,6 +206,7 @@ def _performer(
         world=world,
         lanes=Lanes(containment=Lane(CONTAINMENT_PLACES), normal=Lane(NORMAL_PLACES)),
         window_pods=usage.pods,
+        paused=lambda: pause.reason,
     )
 
 
