@@ -194,6 +194,25 @@ class Crowd:
             await self.press(who, pause=True)
             await self._rest(0.5, 8)
             await self.press(who, pause=False)
+            if self._chance(0.5):  # two people in one moment: the later one has it
+                other = self.operators[0] if who is self.operators[1] else self.operators[1]
+                first = self.press(other, pause=True)
+                await asyncio.gather(self.press(who, pause=False), first)
+                await self.agree(who)
+                await self._rest(0.5, 4)
+                await self.press(who, pause=False)
+
+    async def agree(self, who: Caller) -> None:
+        """What the server says of the stop switch is what a restart would find."""
+        known = [one.acked for one in self.said.switches]
+        since = self.loop.time() - 12  # by then a request without an answer is over
+        moving = any(one.acked is None and one.sent > since for one in self.said.switches)
+        written = self.witness.switch_is_set()
+        answer = await who.call("GET", "/v1/status")
+        if answer is None or moving or known != [one.acked for one in self.said.switches]:
+            return  # cut, or somebody has pressed it meanwhile
+        if bool(answer[1]["paused"]) != written:
+            self.said.broken.append(f"the server says {answer[1]['paused']!r}, the file {written}")
 
     async def press(self, who: Caller, *, pause: bool) -> bool:
         """One request; whether it was acknowledged."""

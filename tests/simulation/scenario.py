@@ -7,6 +7,7 @@ callback, in any process.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -55,6 +56,7 @@ class Story:
 def tell(seed: int, variant: Variant | None = None, *, keep_lines: bool = False) -> Story:
     """Run one seed to its end."""
     logging.disable(logging.CRITICAL)  # thousands of refused and broken things are the point
+    gc.disable()  # when it runs depends on what this process did before
     loop = SimLoop(seed, keep_lines=keep_lines)
     loop.links = Links()
     place = _MEMORY if _MEMORY.is_dir() else None
@@ -63,6 +65,7 @@ def tell(seed: int, variant: Variant | None = None, *, keep_lines: bool = False)
             told = _Telling(loop, Path(folder), variant or Variant())
             loop.run(told.tell())
     finally:
+        gc.enable()
         logging.disable(logging.NOTSET)
     return Story(
         seed=seed,
@@ -122,7 +125,8 @@ class _Telling:
             token = await self.server.token(name, role)
             return Caller(self.loop, name, self.said, token)
 
-        approvers = [await known(name, Role.APPROVER) for name in ("anna", "ben", "cleo")]
+        names = ("anna", "ben", "cleo")[: self.rng.choice([2, 3])]
+        approvers = [await known(name, Role.APPROVER) for name in names]
         operators = [await known(name, Role.RESPONDER) for name in ("olga", "otto")]
         strangers = [Caller(self.loop, name, self.said) for name in ("falco-a", "falco-b")]
         self._callers = [*approvers, *operators, *strangers]
@@ -133,7 +137,7 @@ class _Telling:
         pods = [f"{self.rng.choice(['cart', 'cart', 'web', 'gone'])}-{n}" for n in range(4)]
         finite = [
             self._begin(crowd.report(number, self.rng.choice(pods)))
-            for number in range(self.rng.randint(3, 8))
+            for number in range(self.rng.randint(2, 6))
         ]
         finite += [self._begin(crowd.start(n)) for n in range(self.rng.randint(0, 2))]
         self._aside(crowd.decide())
@@ -193,6 +197,7 @@ class _Telling:
         self.outside.trouble = 0.0
         self.loop.links.cut = 0.0
         await asyncio.sleep(12)  # what was under way is answered, or its caller gives up
+        await crowd.agree(crowd.operators[0])
         while not await crowd.press(crowd.operators[0], pause=False):
             await asyncio.sleep(1)
 
@@ -212,10 +217,8 @@ class _Telling:
         for error in ended:
             if isinstance(error, Exception):
                 raise error
+        await crowd.agree(crowd.operators[0])
         faults = self.witness.faults
-        status = await crowd.operators[0].call("GET", "/v1/status")
-        if status is None or bool(status[1]["paused"]) != self.witness.switch_is_set():
-            faults.append(f"the server says paused={status}, the file says otherwise")
         assert self.server.app is not None
         check = await self.server.app.store.check()
         faults += [f"store: {name} {word}" for name, word in check.items() if word != "ok"]
