@@ -1,34 +1,40 @@
 """Check who sent a webhook: static headers before the body is read, signatures after.
 
-Every comparison of a secret is `hmac.compare_digest` over SHA-256 digests of both sides, and
-always over all valid secrets, so that neither time nor length tells how near a guess was. No
-text raised here shows a credential, sent or configured.
-
 `hook.auth` is one of, or several of these together (then all must hold):
 
     {"bearer": SECRETS}
-    {"basic": {"username": "falco", "password": SECRETS}}
+    {"basic": {"username": "falco", "password": SECRETS}}   a refusal invites to send it (SNS waits
+                                                            for that)
     {"header": {"name": "X-Token", "value": SECRETS}}
+    {"query": {"name": "token", "value": SECRETS}}          in the address, for senders that can set
+                                                            no header (Falco, Tracee, Quay)
+    {"proxy": {"header": "X-Client-Subject", "subjects": ["CN=falco"],
+               "proof_header": "X-Proxy-Proof", "proof": SECRETS}}
+                                                            a client certificate that a proxy has
+                                                            checked; the proof is the proxy's own
     {"hmac": {"header": "X-Signature", "secret": SECRETS, "prefix": "sha256=",
-              "encoding": "hex" | "base64", "timestamp_header": "X-Timestamp", "window": 300}}
+              "encoding": "hex" | "base64", "many": True,
+              "timestamp_header": "X-Timestamp", "window": 300}}
+    {"standard": {"secret": SECRETS, "window": 300}}        Standard Webhooks (GitLab and others)
     {"routing_key": SECRETS}     PagerDuty's own place, in the body; only that source knows it
     {"none": True}               whoever can reach the door is believed
 
 SECRETS is a `Secret` or a list of them: the old and the new one are both valid while a sender is
-being changed over. A missing, empty or unknown scheme refuses everybody.
+being changed over. A missing, empty or unknown scheme refuses everybody. A query's values come
+among the headers under `query:NAME`, which no header can be called.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from responder.clock import SECOND, World
+from integrations._secrets import matches, present, refuse, secrets, table
+from integrations._signatures import check_hmac, check_standard, keys_of
+from responder.clock import World
 from responder.errors import ConfigError, Unauthorized
 from responder.model import Secret
 from responder.ports import HookInfo
@@ -37,17 +43,30 @@ from responder.text import suggestion
 __all__ = ["Guard", "check_auth", "check_body", "check_headers", "matches", "needs_body", "secrets"]
 
 _WINDOW = 300  # seconds a signed time may be off, both ways
-_BODY_SCHEMES = frozenset({"hmac", "routing_key"})
-_SCHEMES = frozenset({"bearer", "basic", "header", "none"}) | _BODY_SCHEMES
+# scheme -> the only source that checks it; with any other source it would let everybody in
+OWN: Mapping[str, str] = {"routing_key": "pagerduty"}
+_SIGNED = {"hmac": check_hmac, "standard": check_standard}
+_BODY_SCHEMES = frozenset({*_SIGNED, *OWN})
+_SCHEMES = frozenset({"bearer", "basic", "header", "query", "proxy", "none"}) | _BODY_SCHEMES
 _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # scheme -> (required, optional)
     "basic": (frozenset({"username", "password"}), frozenset()),
     "header": (frozenset({"name", "value"}), frozenset()),
+    "query": (frozenset({"name", "value"}), frozenset()),
+    "proxy": (frozenset({"header", "subjects", "proof_header", "proof"}), frozenset()),
     "hmac": (
         frozenset({"header", "secret"}),
-        frozenset({"prefix", "encoding", "timestamp_header", "window"}),
+        frozenset({"prefix", "encoding", "many", "timestamp_header", "window"}),
     ),
+    "standard": (frozenset({"secret"}), frozenset({"window"})),
 }
-_SECRET_KEYS = {"basic": "password", "header": "value", "hmac": "secret"}
+_SECRET_KEYS = {
+    "basic": "password",
+    "header": "value",
+    "query": "value",
+    "proxy": "proof",
+    "hmac": "secret",
+    "standard": "secret",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +78,13 @@ class Guard:
     def before(self, headers: Mapping[str, str], hook: HookInfo) -> None:
         """Everything that can be known without the body; raises `Unauthorized`."""
         check_headers(headers, hook.auth)
+        for scheme in OWN.keys() & hook.auth.keys():
+            if hook.source != OWN[scheme]:
+                raise Unauthorized(f"only {OWN[scheme]} can check {scheme}, so nobody is accepted")
 
     def whole(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
         """Headers and body; raises `Unauthorized`."""
-        check_headers(headers, hook.auth)
+        self.before(headers, hook)
         check_body(headers, body, hook.auth, now=self.world.clock.now())
 
 
@@ -90,79 +112,79 @@ def check_headers(headers: Mapping[str, str], auth: Mapping[str, Any]) -> None:
 def check_body(
     headers: Mapping[str, str], body: bytes, auth: Mapping[str, Any], *, now: int
 ) -> None:
-    """Check the signature when `auth` asks for one; raises `Unauthorized`. `now` is in µs."""
-    if "hmac" in auth:
-        _check_hmac(headers, body, auth["hmac"], now)
-
-
-def matches(given: str, wanted: Iterable[Secret]) -> bool:
-    """Whether `given` is one of the secrets; empty texts and empty secrets never match."""
-    seen = hashlib.sha256(given.encode("utf-8", "surrogatepass")).digest()
-    found = False
-    for secret in wanted:
-        known = hashlib.sha256(secret.reveal().encode("utf-8", "surrogatepass")).digest()
-        found |= hmac.compare_digest(seen, known)
-    return found and bool(given.strip(" \t\r\n\x00"))
-
-
-def secrets(value: Any) -> tuple[Secret, ...]:
-    """The secrets in a `Secret` or a list of them; anything else is none at all."""
-    listed = value if isinstance(value, list | tuple) else (value,)
-    return tuple(item for item in listed if isinstance(item, Secret))
+    """Check the signatures that `auth` asks for; raises `Unauthorized`. `now` is in µs."""
+    for scheme, check in _SIGNED.items():
+        if scheme in auth:
+            check(headers, body, auth[scheme], now)
 
 
 # --------------------------------------------------------------------------- static headers
 
-
-def _refuse(header: str) -> Unauthorized:
-    return Unauthorized(f"{header} does not hold for this hook")
-
-
-def _present(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name.lower(), "")
-    if not value:
-        raise Unauthorized(f"{name} is missing")
-    return value
+_CHALLENGE = 'Basic realm="responder", charset="UTF-8"'
 
 
 def _credentials(headers: Mapping[str, str], scheme: str) -> str:
     """What follows the scheme's name and one space (RFC 9110: the name in any case)."""
-    word, _, rest = _present(headers, "Authorization").partition(" ")
+    word, _, rest = present(headers, "Authorization").partition(" ")
     if word.lower() != scheme:
         raise Unauthorized(f"Authorization has another scheme, expected {scheme}")
     return rest
 
 
-def _table(wanted: Any) -> Mapping[str, Any]:
-    """The scheme's settings; a malformed one is empty and so lets nobody in."""
-    return wanted if isinstance(wanted, Mapping) else {}
-
-
 def _check_bearer(headers: Mapping[str, str], wanted: Any) -> None:
     if not matches(_credentials(headers, "bearer"), secrets(wanted)):
-        raise _refuse("Authorization")
+        raise refuse("Authorization")
 
 
 def _check_basic(headers: Mapping[str, str], wanted: Any) -> None:
+    """Name and password; a refusal says that basic is wanted, which makes some senders send it."""
     try:
         pair = base64.b64decode(_credentials(headers, "basic"), validate=True).decode()
+    except Unauthorized as failure:
+        raise Unauthorized(str(failure), challenge=_CHALLENGE) from None
     except (binascii.Error, ValueError):
-        raise _refuse("Authorization") from None
+        raise refuse("Authorization", _CHALLENGE) from None
     username, _, password = pair.partition(":")
-    user_holds = matches(username, (Secret(str(_table(wanted).get("username", ""))),))
-    password_holds = matches(password, secrets(_table(wanted).get("password")))
+    user_holds = matches(username, (Secret(str(table(wanted).get("username", ""))),))
+    password_holds = matches(password, secrets(table(wanted).get("password")))
     if not (user_holds and password_holds):
-        raise _refuse("Authorization")
+        raise refuse("Authorization", _CHALLENGE)
 
 
 def _check_header(headers: Mapping[str, str], wanted: Any) -> None:
-    name = str(_table(wanted).get("name", ""))
-    if not matches(_present(headers, name), secrets(_table(wanted).get("value"))):
-        raise _refuse(name)
+    name = str(table(wanted).get("name", ""))
+    if not matches(present(headers, name), secrets(table(wanted).get("value"))):
+        raise refuse(name)
+
+
+def _check_query(headers: Mapping[str, str], wanted: Any) -> None:
+    name = f"query:{table(wanted).get('name', '')}"
+    if not matches(present(headers, name), secrets(table(wanted).get("value"))):
+        raise refuse(name)
+
+
+def _check_proxy(headers: Mapping[str, str], wanted: Any) -> None:
+    """The subject of a certificate, believed only beside the proxy's own secret.
+
+    Without the proof anybody who reaches this server past the proxy could write the header.
+    """
+    wanted = table(wanted)
+    proof = str(wanted.get("proof_header", ""))
+    proved = matches(present(headers, proof), secrets(wanted.get("proof")))
+    name = str(wanted.get("header", ""))
+    subjects = wanted.get("subjects")
+    listed = subjects if isinstance(subjects, list | tuple) else ()
+    named = matches(present(headers, name), [Secret(str(subject)) for subject in listed])
+    if not (proved and named):
+        raise refuse(name)
 
 
 def _check_signed(headers: Mapping[str, str], wanted: Any) -> None:
-    _present(headers, str(_table(wanted).get("header", "")))
+    present(headers, str(table(wanted).get("header", "")))
+
+
+def _check_standard_sent(headers: Mapping[str, str], _wanted: Any) -> None:
+    present(headers, "webhook-signature")
 
 
 def _check_none(_headers: Mapping[str, str], wanted: Any) -> None:
@@ -174,64 +196,19 @@ _HEADER_CHECKS: Mapping[str, Callable[[Mapping[str, str], Any], None]] = {
     "bearer": _check_bearer,
     "basic": _check_basic,
     "header": _check_header,
+    "query": _check_query,
+    "proxy": _check_proxy,
     "hmac": _check_signed,
-    "routing_key": lambda _headers, _wanted: None,
+    "standard": _check_standard_sent,
+    **dict.fromkeys(OWN, lambda _headers, _wanted: None),
     "none": _check_none,
 }
-
-
-# --------------------------------------------------------------------------- signatures
-
-
-def _check_hmac(headers: Mapping[str, str], body: bytes, wanted: Any, now: int) -> None:
-    """HMAC-SHA256 of the body, or of `time:body` where the sender signs its time too.
-
-    GitHub: header `X-Hub-Signature-256`, prefix `sha256=`, hex.
-    https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
-    Grafana: header `X-Grafana-Alerting-Signature`, hex, time in seconds.
-    https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/
-    """
-    name = str(_table(wanted).get("header", ""))
-    given = _present(headers, name)
-    prefix = str(_table(wanted).get("prefix", ""))
-    if not given.startswith(prefix):
-        raise _refuse(name)
-    signed = _signed_bytes(headers, body, wanted, now)
-    encode = _encoder(_table(wanted).get("encoding", "hex"))
-    valid = [
-        Secret(encode(hmac.new(secret.reveal().encode(), signed, hashlib.sha256).digest()))
-        for secret in secrets(_table(wanted).get("secret"))
-        if secret
-    ]
-    if not matches(given[len(prefix) :], valid):
-        raise _refuse(name)
-
-
-def _encoder(encoding: Any) -> Callable[[bytes], str]:
-    return _base64 if encoding == "base64" else bytes.hex
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _signed_bytes(headers: Mapping[str, str], body: bytes, wanted: Any, now: int) -> bytes:
-    name = _table(wanted).get("timestamp_header")
-    if not name:
-        return body
-    text = _present(headers, str(name))
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):  # noqa: PLR2004 - seconds
-        raise _refuse(str(name))
-    window = _table(wanted).get("window", _WINDOW)
-    if abs(now - int(text) * SECOND) > window * SECOND:
-        raise Unauthorized(f"{name} is more than {window} s away from this machine's clock")
-    return text.encode() + b":" + body
 
 
 # --------------------------------------------------------------------------- configuration
 
 
-def check_auth(auth: Mapping[str, Any], where: str) -> None:
+def check_auth(auth: Mapping[str, Any], where: str, source: str = "") -> None:
     """Check one hook's `auth` when the configuration is read; raises `ConfigError`.
 
     `where` names the place, such as `[hooks.falco-prod] auth`.
@@ -241,10 +218,12 @@ def check_auth(auth: Mapping[str, Any], where: str) -> None:
     for scheme, value in auth.items():
         if scheme not in _SCHEMES:
             raise ConfigError(f'{where}: unknown kind "{scheme}"; {suggestion(scheme, _SCHEMES)}')
+        if source and OWN.get(scheme, source) != source:
+            raise ConfigError(f"{where}: {scheme} is for hooks of source {OWN[scheme]} only")
         if scheme == "none":
             _check_none_setting(auth, where)
         elif scheme in _KEYS:
-            _check_table(value, scheme, f"{where}.{scheme}")
+            _check_settings(value, scheme, f"{where}.{scheme}")
         else:
             _check_secrets(value, f"{where}.{scheme}")
 
@@ -254,7 +233,7 @@ def _check_none_setting(auth: Mapping[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: none stands alone and is true, or is left out")
 
 
-def _check_table(value: Any, scheme: str, where: str) -> None:
+def _check_settings(value: Any, scheme: str, where: str) -> None:
     required, optional = _KEYS[scheme]
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected a table with {', '.join(sorted(required))}")
@@ -266,14 +245,25 @@ def _check_table(value: Any, scheme: str, where: str) -> None:
     for key in sorted(required - set(value)):
         raise ConfigError(f"{where}: {key} is missing")
     _check_secrets(value[_SECRET_KEYS[scheme]], f"{where}.{_SECRET_KEYS[scheme]}")
-    for key in ("username", "name", "header"):
+    for key in ("username", "name", "header", "proof_header"):
         if key in required and not (isinstance(value[key], str) and value[key]):
             raise ConfigError(f"{where}.{key}: expected a text that is not empty")
     if value.get("encoding", "hex") not in {"hex", "base64"}:
         raise ConfigError(f"{where}.encoding: expected hex or base64")
+    if scheme == "proxy":
+        _check_subjects(value["subjects"], f"{where}.subjects")
+    if scheme == "standard" and None in keys_of(value["secret"]):
+        raise ConfigError(f"{where}.secret: what follows whsec_ is not base64")
+    if type(value.get("many", False)) is not bool:
+        raise ConfigError(f"{where}.many: expected true or false")
     window = value.get("window", _WINDOW)
     if type(window) is not int or window <= 0:
         raise ConfigError(f"{where}.window: expected whole seconds above 0")
+
+
+def _check_subjects(value: Any, where: str) -> None:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) and v for v in value):
+        raise ConfigError(f"{where}: expected a list of texts that are not empty")
 
 
 def _check_secrets(value: Any, where: str) -> None:

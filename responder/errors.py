@@ -76,7 +76,14 @@ class BadRequest(ResponderError):
 
 
 class Unauthorized(ResponderError):
-    """Nobody known is asking: no credential, or one that does not hold."""
+    """Nobody known is asking: no credential, or one that does not hold.
+
+    `challenge` is what the answer invites to send, where it is not a bearer token.
+    """
+
+    def __init__(self, message: str = "", challenge: str = "") -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class Forbidden(ResponderError):

@@ -50,6 +50,8 @@ class HookInfo:
     cluster: str = ""  # the one cluster this sender may speak of
     auth: Mapping[str, Any] = field(default_factory=dict)  # values are Secret or list[Secret]
     options: Mapping[str, Any] = field(default_factory=dict)  # the source's own settings
+    expect_every: float = 0.0  # seconds: longer silence is an alert of its own; 0: it may be silent
+    media: frozenset[str] = frozenset()  # content types its source takes beside JSON, "" for none
 
 
 class Source(Protocol):

@@ -80,6 +80,7 @@ class Hook(Section):
     auth: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     mapping: dict[str, str] = Field(default_factory=dict)  # generic source: field -> expression
+    expect_every: str = ""  # "1h": longer silence of this sender is an alert of its own
 
 
 class Image(Section):

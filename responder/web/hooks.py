@@ -6,6 +6,8 @@ Never 5xx for bad input and never 429: Alertmanager gives up on 429, Falcosideki
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from responder.errors import NotFound
@@ -24,9 +26,10 @@ async def receive(ask: Ask) -> web.Response:
         raise NotFound("there is no such hook")
     request = ask.request
     headers = _headers(request)
-    await ask.service.hook(name)
+    hook = await ask.service.hook(name)
     await ask.service.preauthorize(name, headers)
-    require_json(request)
+    if _media(headers) not in hook.media:
+        require_json(request)
     limits = ask.desk.limits
     body = await read_body(
         request, limits.hook_bytes, limits.body_seconds, ask.desk.budget, gzip=True
@@ -37,9 +40,19 @@ async def receive(ask: Ask) -> web.Response:
 
 
 def _headers(request: web.Request) -> dict[str, str]:
-    """Lower-case names; a name sent twice is joined by ", ", so that no twin hides."""
+    """Lower-case names; a name sent twice is joined by ", ", so that no twin hides.
+
+    The query stands among them as `query:NAME`, which no header can be called: some senders can
+    say who they are, or what they speak of, in the address only.
+    """
     joined: dict[str, str] = {}
-    for name, value in request.headers.items():
+    query = ((f"query:{name}", value) for name, value in request.query.items())
+    for name, value in (*request.headers.items(), *query):
         key = name.lower()
         joined[key] = f"{joined[key]}, {value}" if key in joined else value
     return joined
+
+
+def _media(headers: Mapping[str, str]) -> str:
+    """The content type without its parameters; empty when there is none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -144,6 +144,8 @@ def problem_of(failure: Exception, world: World) -> web.Response:
     headers = {}
     if isinstance(failure, errors.StepRetry):
         headers["Retry-After"] = str(max(1, round(failure.after)))
+    if isinstance(failure, errors.Unauthorized) and failure.challenge:
+        headers["WWW-Authenticate"] = failure.challenge
     return problem(status, str(failure), faults=_faults(failure), headers=headers)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,17 @@ def hooks(settings: Settings) -> dict[str, HookInfo]:
     return {name: _hook(name, hook, settings) for name, hook in settings.hooks.items()}
 
 
-def check_hooks(hooks: Mapping[str, HookInfo], sources: Mapping[str, object]) -> None:
-    """Every hook's source must be set up on this server."""
+def check_hooks(
+    hooks: Mapping[str, HookInfo], sources: Mapping[str, object]
+) -> dict[str, HookInfo]:
+    """The hooks with what their sources say of them; every source must be set up here."""
     for name, hook in hooks.items():
         if hook.source not in sources:
             raise ConfigError(f"hooks.{name}.source: {hook.source} is not set up on this server")
+    return {
+        name: replace(hook, media=getattr(sources[hook.source], "media", frozenset()))
+        for name, hook in hooks.items()
+    }
 
 
 async def check_door(settings: Settings, store: Store, now: int, *, open_: bool) -> None:
@@ -98,7 +105,7 @@ def _hook(name: str, hook: Hook, settings: Settings) -> HookInfo:
     if hook.cluster and hook.cluster not in settings.clusters:
         hint = suggestion(hook.cluster, settings.clusters)
         raise ConfigError(f"hooks.{name}.cluster: there is no [clusters.{hook.cluster}]; {hint}")
-    check_auth(hook.auth, f"hooks.{name}.auth")
+    check_auth(hook.auth, f"hooks.{name}.auth", hook.source)
     options: dict[str, Any] = dict(hook.options)
     if hook.mapping:
         check_mapping(hook.mapping, f"hooks.{name}.mapping")
@@ -106,7 +113,15 @@ def _hook(name: str, hook: Hook, settings: Settings) -> HookInfo:
     cluster = hook.cluster
     if not cluster and len(settings.clusters) == 1:
         cluster = next(iter(settings.clusters))
-    return HookInfo(name=name, source=hook.source, cluster=cluster, auth=hook.auth, options=options)
+    every = hook.expect_every
+    return HookInfo(
+        name=name,
+        source=hook.source,
+        cluster=cluster,
+        auth=hook.auth,
+        options=options,
+        expect_every=seconds(every, f"hooks.{name}.expect_every") if every else 0.0,
+    )
 
 
 def _mapper(hook: str, mapping: Mapping[str, str]) -> dict[str, Callable[[Any], Any]]:
