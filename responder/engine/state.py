@@ -157,7 +157,7 @@ def begin(run_id: str, playbook: Playbook) -> RunState:
 _State = TypeVar("_State", RunState, StepState)
 
 
-def evolve(state: _State, **changes: Any) -> _State:
+def evolve(state: _State, /, **changes: Any) -> _State:
     """The same state with some fields changed, as `dataclasses.replace` would give it.
 
     A run folds a dozen events and every one changes two states of many fields: copying the
