@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from responder.clock import iso
-from responder.engine.state import RunState
+from responder.engine.state import RunState, StepStatus
+from responder.model import VerdictLevel
 from responder.store.interface import AuditEntry, Event, IncidentPatch, TimelineEntry
 from responder.text import cut
 
@@ -44,7 +45,7 @@ def audit(run: RunState, events: Sequence[Event]) -> list[AuditEntry]:
             detail={"action": run.definition(event.data["step"]).use},
         )
         for event in events
-        if event.type in _AUDITED and _changes(run, event.data["step"])
+        if _is_audited(run, event)
     ]
 
 
@@ -57,13 +58,13 @@ def patch(run: RunState, events: Sequence[Event]) -> IncidentPatch | None:
         match event.type:
             case "target_resolved":
                 target = event.data["target"]
-            case "step_done" if stage:
+            case "step_done" if stage and (stage not in _CLAIMS or _holds(event)):
                 stages[stage] = event.at
                 status = _REACHED.get(stage, status)
             case "apply_started" if stage == "built":
                 status = "remediating"
-            case "undo_done" if stage == "contained":
-                status = "open"
+            case "undo_done" if stage in _CLAIMS:
+                status = _still(run)
             case "run_finished":
                 stages["ended"] = event.at
                 status = _final_status(run) or status
@@ -74,25 +75,53 @@ def patch(run: RunState, events: Sequence[Event]) -> IncidentPatch | None:
 
 _REACHED = {"contained": "contained", "built": "remediating", "rolled-out": "remediating"}
 _ENDS = {"rolled-out", "released", "removed"}
+_CLAIMS = {"contained", *_ENDS}  # said only of what was verified and leaves nothing open
 _AUDITED = {
     "apply_started": "apply",
     "step_done": "applied",
+    "step_failed": "apply failed",
+    "step_uncertain": "uncertain",
     "undo_started": "undo",
     "undo_done": "undone",
+    "undo_failed": "undo failed",
 }
+
+
+def _holds(event: Event) -> bool:
+    return bool(event.data["verdict"]["level"] != VerdictLevel.RESIDUAL)
+
+
+def _held(run: RunState) -> set[str]:
+    """The stages that verified steps have reached and nobody has taken back."""
+    return {
+        step.stage
+        for step in run.steps.values()
+        if step.status is StepStatus.SUCCEEDED
+        and step.undo != "done"
+        and step.verdict
+        and step.verdict["level"] != VerdictLevel.RESIDUAL
+    }
 
 
 def _final_status(run: RunState) -> str:
     """Resolved when the fix is out or the pod is gone; a contained incident stays contained."""
-    if run.outcome != "succeeded":
-        return ""
-    done = {step.stage for step in run.steps.values() if step.applied}
-    return "resolved" if done & _ENDS else ""
+    return "resolved" if run.outcome == "succeeded" and _held(run) & _ENDS else ""
 
 
-def _changes(run: RunState, step_id: str) -> bool:
-    plan = run.step(step_id).plan
-    return bool(plan and plan["changes"])
+def _still(run: RunState) -> str:
+    """What may be said after something was taken back."""
+    held = _held(run)
+    if "rolled-out" in held and not run.outcome:
+        return "remediating"
+    return _final_status(run) or ("contained" if "contained" in held else "open")
+
+
+def _is_audited(run: RunState, event: Event) -> bool:
+    """Whether this begins or ends a change; a try that is repeated does neither."""
+    if event.type not in _AUDITED or event.data.get("temporary"):
+        return False
+    step = run.step(event.data["step"])
+    return step.started > 0 and bool(step.plan and step.plan["changes"])
 
 
 def _line(run: RunState, event: Event, text: str) -> TimelineEntry:

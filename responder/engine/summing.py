@@ -13,15 +13,10 @@ __all__ = ["next_due", "outcome_of", "status_of", "waiting_for"]
 def outcome_of(run: RunState) -> tuple[str, str]:
     """How a run ends when nothing is left to do, and why, for a person."""
     steps = [run.step(step_id) for step_id in run.playbook.steps]
+    if run.rolling_back:  # before a cancel: what is changed outside matters more
+        return _taken_back(run)
     if run.cancelled:
         return "cancelled", f"cancelled by {run.cancelled}"
-    if run.rolling_back:
-        stuck = [s.id for s in run.steps.values() if s.undo == "failed"]
-        if stuck:
-            return "needs-attention", f"undo failed for {', '.join(stuck)}"
-        stays = [s.id for s in steps if s.applied and not s.reversible]
-        why = next(f"{s.id}: {s.error}" for s in steps if s.error)
-        return "undone", why + (f"; cannot be taken back: {', '.join(stays)}" if stays else "")
     if run.broken:
         return "failed", run.broken
     failed = [s for s in steps if s.status is StepStatus.FAILED]
@@ -32,7 +27,18 @@ def outcome_of(run: RunState) -> tuple[str, str]:
     if skipped:
         return "failed", f"{skipped[0].id}: {skipped[0].reason}"
     notes = [f"{s.id} failed and was allowed to: {s.error}" for s in failed]
+    closing = [run.step(step.id) for step in run.playbook.finally_]
+    notes += [f"{s.id} failed: {s.error}" for s in closing if s.status is StepStatus.FAILED]
     return "succeeded", "; ".join(notes)
+
+
+def _taken_back(run: RunState) -> tuple[str, str]:
+    stuck = [s.id for s in run.steps.values() if s.undo == "failed"]
+    if stuck:
+        return "needs-attention", f"undo failed for {', '.join(stuck)}"
+    stays = [s.id for s in run.steps.values() if s.applied and not s.reversible]
+    why = next((f"{s.id}: {s.error}" for s in run.steps.values() if s.error), "taken back")
+    return "undone", why + (f"; cannot be taken back: {', '.join(stays)}" if stays else "")
 
 
 def status_of(run: RunState) -> str:
