@@ -14,8 +14,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from responder.store._home import Home
 __all__ = ["Committer", "Job", "Op", "Outcome"]
 
 Op = Callable[[sqlite3.Connection], Any]
+# An operation with an attribute `join` is done together with neighbours that have the same one.
+Join = Callable[[sqlite3.Connection, Sequence[Op]], Sequence[Any]]
 
 RESERVE = 8 << 20  # room for one full write-ahead log
 
@@ -92,10 +95,18 @@ class Committer:
 
     # ----------------------------------------------------------------- one group
     def _transact(self, ops: Sequence[Op]) -> list[Outcome] | None:
-        """Commit the group; None when the disk is full and the reserve is now free."""
+        """Commit the group; None when the disk is full and the reserve is now free.
+
+        First all of it without savepoints, which cost as much as a small operation does; where one
+        operation fails, the whole group again, each behind its own.
+        """
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            outcomes = [self._one(op) for op in ops]
+            outcomes = self._together(ops)
+            if outcomes is None:
+                self._rollback()
+                self._db.execute("BEGIN IMMEDIATE")
+                outcomes = [self._one(op) for op in ops]
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._rollback()
@@ -104,6 +115,21 @@ class Committer:
                 return None
             return [self._judge(error)] * len(ops)
         return outcomes
+
+    def _together(self, ops: Sequence[Op]) -> list[Outcome] | None:
+        """The group without savepoints; None when an operation failed by its own fault."""
+        try:
+            return [
+                Outcome(value)
+                for join, some in groupby(ops, _joiner)
+                for value in (join(self._db, list(some)) if join else _apart(self._db, some))
+            ]
+        except sqlite3.Error as error:
+            if _is_disk(error):
+                raise
+        except Exception:  # noqa: BLE001, S110 - it is met again, and told, one by one
+            pass
+        return None
 
     def _one(self, op: Op) -> Outcome:
         self._db.execute("SAVEPOINT one")
@@ -166,6 +192,15 @@ class Committer:
         self._full = True
         with contextlib.suppress(OSError):
             os.truncate(self._reserve, 0)
+
+
+def _joiner(op: Op) -> Join | None:
+    """How an operation is done together with its neighbours, if it can be."""
+    return getattr(op, "join", None)
+
+
+def _apart(db: sqlite3.Connection, ops: Iterable[Op]) -> list[Any]:
+    return [op(db) for op in ops]
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -125,6 +125,8 @@ def alert(db: sqlite3.Connection, alert_id: str) -> Mapping[str, Any]:
 
 def add_story(db: sqlite3.Connection, entries: Sequence[TimelineEntry]) -> None:
     """Add lines to the stories of their incidents."""
+    if not entries:
+        return
     db.executemany(
         "INSERT INTO timeline (incident, at, kind, text, door, person, data)"
         " VALUES (?,?,?,?,?,?,?)",

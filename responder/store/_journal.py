@@ -62,8 +62,8 @@ def append(
     if update is None:
         db.execute("UPDATE runs SET last=?, due=? WHERE seq=?", (last + len(added), at, run))
     else:
-        _write(db, run, update, at, hurry=bool(foreign) or (busy and update.due is None))
-        db.execute("UPDATE runs SET last=? WHERE seq=?", (last + len(added), run))
+        hurry = bool(foreign) or (busy and update.due is None)
+        _write(db, run, update, at, hurry=hurry, last=last + len(added))
     return foreign + added
 
 
@@ -72,7 +72,7 @@ def set_row(db: sqlite3.Connection, run_id: str, known: int, update: RunUpdate) 
     run, last = _place(db, run_id)
     if last != known:
         return False
-    _write(db, run, update, _last_at(db, run), hurry=False)
+    _write(db, run, update, _last_at(db, run), hurry=False, last=last)
     return True
 
 
@@ -212,12 +212,15 @@ def _events(db: sqlite3.Connection, run: int, after: int) -> list[Event]:
     return [Event(type=kind, at=at, data=decode(data), seq=seq) for kind, at, data, seq in found]
 
 
-def _write(db: sqlite3.Connection, run: int, update: RunUpdate, at: int, *, hurry: bool) -> None:
+def _write(
+    db: sqlite3.Connection, run: int, update: RunUpdate, at: int, *, hurry: bool, last: int
+) -> None:
     """Write the row. With `hurry` the run is due now, whatever the update says."""
     db.execute(
-        "UPDATE runs SET status=?, due=?, waiting_for=?, outcome=?, reason=?,"
+        "UPDATE runs SET last=?, status=?, due=?, waiting_for=?, outcome=?, reason=?,"
         " finished=CASE WHEN ?='' THEN NULL ELSE coalesce(finished, ?) END WHERE seq=?",
         (
+            last,
             update.status,
             at if hurry else update.due,
             clean(update.waiting_for),
@@ -229,10 +232,11 @@ def _write(db: sqlite3.Connection, run: int, update: RunUpdate, at: int, *, hurr
         ),
     )
     db.execute("DELETE FROM correlations WHERE run=?", (run,))
-    db.executemany(
-        "INSERT OR IGNORE INTO correlations VALUES (?,?)",
-        [(clean(name), run) for name in update.correlations],
-    )
+    if update.correlations:
+        db.executemany(
+            "INSERT OR IGNORE INTO correlations VALUES (?,?)",
+            [(clean(name), run) for name in update.correlations],
+        )
 
 
 def _row(found: Sequence[Any]) -> RunRow:
