@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from responder.model import AlertKind, Mode
+from responder.store._sheet import Sheet, Sighting
 from responder.store._text import clean, encode
 from responder.store.interface import Accept, Brake, Event, Opening, Receipt, RunStart
 
@@ -19,6 +20,7 @@ __all__ = [
     "Draft",
     "Intake",
     "Opened",
+    "Take",
     "create_run",
     "draft",
     "find_or_open",
@@ -147,70 +149,76 @@ def draft(run_id: str, start: RunStart, at: int, created: Event | None) -> Draft
     )
 
 
+class Take:
+    """Storing prepared alerts, as an operation that its neighbours in a group can join."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Sequence[Intake]) -> None:
+        self.items = items
+
+    def __call__(self, db: sqlite3.Connection) -> list[Receipt]:
+        return take(db, self.items)
+
+    @staticmethod
+    def join(db: sqlite3.Connection, ops: Sequence[Any]) -> list[list[Receipt]]:
+        """All of them as one; each one's receipts."""
+        receipts = iter(take(db, [item for op in ops for item in op.items]))
+        return [[next(receipts) for _ in op.items] for op in ops]
+
+
 def take(db: sqlite3.Connection, items: Sequence[Intake]) -> list[Receipt]:
     """Store prepared alerts and say what became of each."""
-    return [_repeat(db, item) or _first(db, item) for item in items]
+    sights = [(item.hook, item.fingerprint) for item in items if item.fingerprint]
+    sights += [(item.hook, item.resolves) for item in items if item.resolved]
+    sheet = Sheet(db, sights, [item.opening.key for item in items if item.opening])
+    receipts = [_repeat(sheet, item) or _first(sheet, item) for item in items]
+    sheet.flush()
+    return receipts
 
 
 # --------------------------------------------------------------------------- duplicates
 
 
-def _repeat(db: sqlite3.Connection, item: Intake) -> Receipt | None:
+def _repeat(sheet: Sheet, item: Intake) -> Receipt | None:
     if not item.fingerprint or item.window <= 0:
         return None
-    known = db.execute(
-        "SELECT alert, incident, seen FROM sightings WHERE hook=? AND fingerprint=?",
-        (item.hook, item.fingerprint),
-    ).fetchone()
+    known = sheet.sighting((item.hook, item.fingerprint))
     # abs: after a clock jump a sight in the far future must not swallow alerts for ever
-    if known is None or abs(item.received - known[2]) > item.window:
+    if known is None or abs(item.received - known.seen) > item.window:
         return None
-    earlier, incident, _ = known
-    db.execute(
-        "UPDATE sightings SET seen=? WHERE hook=? AND fingerprint=?",
-        (item.received, item.hook, item.fingerprint),
-    )
-    _keep(db, item, incident, earlier)
+    earlier, incident = known.alert, known.incident
+    sheet.see((item.hook, item.fingerprint), Sighting(earlier, incident, item.received))
+    _keep(sheet, item, incident, earlier)
     if incident is None:
         return Receipt(id=earlier, incident=None, duplicate=True, runs=())
     if not item.resolved:
-        db.execute(
-            "UPDATE incidents SET alerts=alerts+1, updated=?, last_alert=? WHERE number=?",
-            (item.received, item.received, incident),
-        )
-    runs = db.execute(
-        "SELECT id FROM runs WHERE incident=? AND outcome='' ORDER BY seq", (incident,)
-    )
-    return Receipt(
-        id=earlier, incident=incident, duplicate=True, runs=tuple(run for (run,) in runs)
-    )
+        sheet.touch(incident, item.received)
+    runs = sheet.open_runs(incident)
+    return Receipt(id=earlier, incident=incident, duplicate=True, runs=runs)
 
 
-def _keep(db: sqlite3.Connection, item: Intake, incident: int | None, earlier: str | None) -> None:
-    db.execute(
-        "INSERT INTO alerts (id, hook, received, incident, duplicate_of, body, raw)"
-        " VALUES (?,?,?,?,?,?,?)",
-        (item.id, item.hook, item.received, incident, earlier, item.body, item.raw),
-    )
+def _keep(sheet: Sheet, item: Intake, incident: int | None, earlier: str | None) -> None:
+    sheet.alerts.append((item.id, item.hook, item.received, incident, earlier, item.body, item.raw))
 
 
 # --------------------------------------------------------------------------- first sights
 
 
-def _first(db: sqlite3.Connection, item: Intake) -> Receipt:
-    incident = _incident_of(db, item)
-    _keep(db, item, incident, None)
+def _first(sheet: Sheet, item: Intake) -> Receipt:
+    incident = _incident_of(sheet, item)
+    _keep(sheet, item, incident, None)
     if item.fingerprint:
-        db.execute(
-            "INSERT INTO sightings (hook, fingerprint, alert, incident, seen) VALUES (?,?,?,?,?)"
-            " ON CONFLICT DO UPDATE SET alert=excluded.alert, incident=excluded.incident,"
-            " seen=excluded.seen",
-            (item.hook, item.fingerprint, item.id, incident, item.received),
-        )
+        sheet.see((item.hook, item.fingerprint), Sighting(item.id, incident, item.received))
     if incident is None:
         return Receipt(id=item.id, incident=None, duplicate=False, runs=())
-    _tell_alert(db, incident, item)
-    made = [create_run(db, incident, one) for one in item.drafts]
+    kind = "resolved" if item.resolved else "alert"
+    sheet.stories.append((incident, item.received, kind, item.story, "auto", "", item.mark))
+    if not item.drafts:
+        return Receipt(id=item.id, incident=incident, duplicate=False, runs=())
+    sheet.flush()  # a run's lines come after its alert's
+    made = [create_run(sheet.db, incident, one) for one in item.drafts]
+    sheet.ran()
     return Receipt(
         id=item.id,
         incident=incident,
@@ -220,14 +228,22 @@ def _first(db: sqlite3.Connection, item: Intake) -> Receipt:
     )
 
 
-def _incident_of(db: sqlite3.Connection, item: Intake) -> int | None:
+def _incident_of(sheet: Sheet, item: Intake) -> int | None:
     if item.resolved:
-        found = db.execute(
-            "SELECT incident FROM sightings WHERE hook=? AND fingerprint=?",
-            (item.hook, item.resolves),
-        ).fetchone()
-        return found[0] if found else None
-    return find_or_open(db, item.opening, item.received, 1) if item.opening else None
+        found = sheet.sighting((item.hook, item.resolves))
+        return found.incident if found else None
+    if item.opening is None:
+        return None
+    live = sheet.live(item.opening.key)
+    if live is not None and abs(item.received - live.last_alert) <= item.opening.window:
+        sheet.join(live.number, item.received, item.opening.severity)
+        return live.number
+    return sheet.open(item.opening.key, _opened_row(item.opening, item.received, 1), item.received)
+
+
+def _opened_row(opening: Opened, at: int, alerts: int) -> tuple[Any, ...]:
+    """The columns of a new incident after number and key."""
+    return (opening.title, opening.severity, "open", at, at, at, alerts, opening.target, "{}")
 
 
 def find_or_open(db: sqlite3.Connection, opening: Opened, at: int, alerts: int) -> int:
@@ -250,15 +266,6 @@ def find_or_open(db: sqlite3.Connection, opening: Opened, at: int, alerts: int) 
         (opening.key, opening.title, opening.severity, at, at, at, alerts, opening.target),
     )
     return int(made.lastrowid or 0)
-
-
-def _tell_alert(db: sqlite3.Connection, incident: int, item: Intake) -> None:
-    kind = "resolved" if item.resolved else "alert"
-    db.execute(
-        "INSERT INTO timeline (incident, at, kind, text, door, person, data)"
-        " VALUES (?,?,?,?,'auto','',?)",
-        (incident, item.received, kind, item.story, item.mark),
-    )
 
 
 # --------------------------------------------------------------------------- runs

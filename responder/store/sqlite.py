@@ -109,7 +109,7 @@ class SqliteStore:
     async def accept(self, items: Sequence[Accept]) -> list[Receipt]:
         """Store alerts, join or open incidents, create runs and first events: one transaction."""
         ready = [_intake.prepare(item) for item in items]
-        return await self._lanes.write(lambda db: _intake.take(db, ready), essential=False)
+        return await self._lanes.write(_intake.Take(ready), essential=False)
 
     async def start_run(
         self,
