@@ -131,8 +131,8 @@ def _ceilings(plan: Plan, guard: Guard, limits: Limits, history: History) -> Ite
         yield Answer.REFUSE, f"{in_run} pods in this run, at most {most} allowed"
     in_window = history.window_pods + blast.pods
     if blast.pods and in_window > guard.pods_per_window:
-        text = f"{in_window} pods within the window, {guard.pods_per_window} without asking"
-        yield Answer.ASK, text
+        # without the count: a yes holds while the reason to ask is the same
+        yield Answer.ASK, f"more than {guard.pods_per_window} pods within the window"
     nodes = guard.nodes_per_run if limits.nodes is None else min(guard.nodes_per_run, limits.nodes)
     in_run = history.run_nodes + blast.nodes
     if blast.nodes and in_run > nodes:

@@ -57,12 +57,13 @@ def events_for(
     if state.tries + 1 >= allowed:
         return event("step_failed", error=f"{text} (gave up after {state.tries + 1} tries)")
     retry_at = now + int(_wait(error, step, state, jitter) * SECOND)
+    # Of what cannot be looked up only a sure "nothing happened" gets this far: it may begin anew.
     return event(
         "step_failed",
         error=text,
         temporary=True,
         retry_at=retry_at,
-        resume=_RESUME[command.kind],
+        resume="anew" if applying and not looks_up else _RESUME[command.kind],
     )
 
 

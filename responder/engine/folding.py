@@ -86,8 +86,20 @@ def _hint(run: RunState, event: Event) -> RunState:
 
 
 def _finished(run: RunState, event: Event) -> RunState:
+    """The end. A call that nobody brings to its end any more may or may not have happened."""
+    text = "the run was set aside while it was being applied"
+    steps = {
+        name: replace(step, status=StepStatus.UNCERTAIN, error=step.error or text)
+        if step.status is StepStatus.APPLYING
+        else step
+        for name, step in run.steps.items()
+    }
     return replace(
-        run, outcome=event.data["outcome"], reason=event.data.get("reason", ""), finished=event.at
+        run,
+        steps=steps,
+        outcome=event.data["outcome"],
+        reason=event.data.get("reason", ""),
+        finished=event.at,
     )
 
 
@@ -108,9 +120,11 @@ _RUN_EVENTS: Mapping[str, Callable[[RunState, Event], RunState]] = {
 
 
 def _planned(step: StepState, event: Event) -> StepState:
+    """A yes outlives a new plan of the same meaning, unless there is a new reason to ask."""
     data = event.data
-    keeps = bool(step.approved_hash) and step.approved_hash == data["plan"]["hash"]
     asks = data.get("asks", "")
+    known = not asks or set(asks.split("; ")) <= set(step.asks.split("; "))
+    keeps = bool(step.approved_hash) and step.approved_hash == data["plan"]["hash"] and known
     return replace(
         step,
         status=StepStatus.ASK if asks and not keeps else StepStatus.PLANNED,
@@ -175,7 +189,8 @@ def _held(step: StepState, _event: Event) -> StepState:
     """A pause came between the intent and the call: nothing has begun."""
     if step.status is not StepStatus.APPLYING:
         return step
-    return replace(step, status=StepStatus.APPROVED if step.approved_hash else StepStatus.PLANNED)
+    status = StepStatus.APPROVED if step.approved_hash else StepStatus.PLANNED
+    return replace(step, status=status, started=step.started if step.attempt > 1 else 0)
 
 
 def _apply_started(step: StepState, event: Event) -> StepState:
@@ -263,10 +278,14 @@ def _uncertain(step: StepState, event: Event) -> StepState:
     )
 
 
-def _look_again(step: StepState, _event: Event) -> StepState:
+def _look_again(step: StepState, event: Event) -> StepState:
+    """A person says go on: look and act, or `anew` where only the person can have looked."""
     if step.status is not StepStatus.UNCERTAIN:
         return step
-    return replace(step, status=StepStatus.APPLYING, error="", waiting_for="")
+    status = StepStatus.APPLYING if step.started else StepStatus.PENDING
+    if event.data.get("anew") and step.started:
+        status = StepStatus.PLANNED
+    return replace(step, status=status, error="", waiting_for="")
 
 
 def _extended(step: StepState, event: Event) -> StepState:

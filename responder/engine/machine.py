@@ -134,16 +134,11 @@ def _advance(  # noqa: PLR0911 - one line for each status is the clearest form
     run: RunState, step: Step, state: StepState, now: int, halted: str
 ) -> Iterable[Command]:
     """What one step needs now, by its status."""
-    if state.status.ended or state.status is StepStatus.UNCERTAIN:
+    if state.status.ended or state.undo in _UNDOING:
         return ()
-    if halted and state.status in _NOT_BEGUN:
-        return (_record("step_skipped", now, step=state.id, reason=halted, halts=True),)
-    if run.cancelled and state.status is StepStatus.WAITING_EXTERNAL:
-        text = f"cancelled by {run.cancelled}; {state.waiting_for or 'what it began'} goes on there"
-        return (_record("step_failed", now, step=state.id, error=text),)
-    if _timed_out(step, state, now):
-        text = f"timed out after {step.timeout:g} s"
-        return (_record("step_failed", now, step=state.id, error=text),)
+    cut_short = _cut_short(run, step, state, now, halted)
+    if cut_short is not None:
+        return (cut_short,)
     match state.status:
         case StepStatus.PENDING:
             return _begin(run, step, state, now)
@@ -163,6 +158,24 @@ def _advance(  # noqa: PLR0911 - one line for each status is the clearest form
             return _retry(run, state, now)
         case _:
             return ()
+
+
+def _cut_short(
+    run: RunState, step: Step, state: StepState, now: int, halted: str
+) -> Command | None:
+    """The end of a step that must not go its way: taken back, halted, cancelled, out of time."""
+    if state.undo == "done":
+        text = f"taken back while it was {state.status.value}"
+        return _record("step_failed", now, step=state.id, error=text)
+    if halted and state.status in _NOT_BEGUN:
+        return _record("step_skipped", now, step=state.id, reason=halted, halts=True)
+    if run.cancelled and state.status is StepStatus.WAITING_EXTERNAL:
+        text = f"cancelled by {run.cancelled}; {state.waiting_for or 'what it began'} goes on there"
+        return _record("step_failed", now, step=state.id, error=text)
+    if _timed_out(step, state, now):
+        text = f"timed out after {step.timeout:g} s"
+        return _record("step_failed", now, step=state.id, error=text)
+    return None
 
 
 _NOT_BEGUN = {
@@ -233,6 +246,8 @@ def _retry(run: RunState, state: StepState, now: int) -> Iterable[Command]:
             return (Command(kind=Kind.VERIFY, step=state.id, attempt=state.attempt),)
         case "apply":
             return (_apply(state, resumed=True, attempt=state.attempt + 1),)
+        case "anew":
+            return (_apply(state, resumed=False, attempt=state.attempt + 1),)
         case _:
             return (Command(kind=Kind.PLAN, step=state.id, attempt=state.attempt),)
 
@@ -252,9 +267,15 @@ def _collect(run: RunState, step_id: str, now: int) -> Command:
     if failed:
         text = f"{len(failed)} of {len(instances)} failed; first: {failed[0].error}"
         return _record("step_failed", now, step=step_id, error=text)
-    levels = [i.verdict["level"] for i in instances if i.verdict]
+    verdicts = {i.id: i.verdict for i in instances if i.verdict}
+    if not verdicts:
+        first = next(i for i in instances if i.status is StepStatus.SKIPPED)
+        text, halts = first.reason or first.error, any(i.halts for i in instances)
+        return _record("step_skipped", now, step=step_id, reason=text, halts=halts)
+    levels = {verdict["level"] for verdict in verdicts.values()}
     weakest = next((x for x in ("residual", "applied", "enforced") if x in levels), "proven")
-    verdict = {"level": weakest if levels else "applied", "residual": [], "checks": {}}
+    residual = [f"{name}: {text}" for name, v in verdicts.items() for text in v["residual"]]
+    verdict = {"level": weakest, "residual": residual, "checks": {}}
     return _record("step_done", now, step=step_id, verdict=verdict)
 
 
@@ -274,9 +295,15 @@ def _undos(run: RunState, now: int) -> Iterator[Command]:
 
 def _rollback(run: RunState, now: int) -> Iterator[Command]:
     for state in _latest_first(run):
-        if state.undo in _UNDOING or (state.reversible and not state.undo):
+        fresh = _to_take_back(run, state) and state.status.ended and not state.undo
+        if state.undo in _UNDOING or fresh:
             yield from _undo(state, now)
             return
+
+
+def _to_take_back(run: RunState, state: StepState) -> bool:
+    """Whether a rollback reverses it. What the closing steps did stays: they run whatever comes."""
+    return state.reversible and run.definition(state.id).id in run.playbook.steps
 
 
 _UNDOING = {"asked", "running", "retry", "pending"}
@@ -297,8 +324,8 @@ def _wants_rollback(run: RunState) -> bool:
     if run.rolling_back or not _quiet(run):
         return False
     return any(
-        state.status is StepStatus.FAILED and run.definition(state.id).on_error == "undo"
-        for state in run.steps.values()
+        run.step(step.id).status is StepStatus.FAILED and step.on_error == "undo"
+        for step in run.playbook.steps.values()
     )
 
 
@@ -337,7 +364,7 @@ def _halted(run: RunState) -> str:
 
 def _all_ended(run: RunState, ids: Iterable[str]) -> bool:
     pending_undo = run.rolling_back and any(
-        s.reversible and s.undo not in {"done", "failed"} for s in run.steps.values()
+        _to_take_back(run, s) and s.undo not in {"done", "failed"} for s in run.steps.values()
     )
     return not pending_undo and all(_effective(run, step_id).ended for step_id in ids)
 

@@ -42,6 +42,20 @@ class StepStatus(StrEnum):
         return self in {StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED}
 
 
+# Begun perhaps, but still to be planned, asked for or called: nothing to take back yet. Every
+# other status, once begun, may stand for half a change at least.
+_UNDER_WAY = frozenset(
+    {
+        StepStatus.PENDING,
+        StepStatus.PLANNED,
+        StepStatus.ASK,
+        StepStatus.WAITING_APPROVAL,
+        StepStatus.APPROVED,
+        StepStatus.APPLYING,
+    }
+)
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: `evolve` copies the dictionary
 class StepState:
     """Everything the journal says of one step. Times are microseconds UTC."""
@@ -69,7 +83,7 @@ class StepState:
     told: str = ""  # what it last waited for before now: a story is told once
     stage: str = ""
     correlation: str = ""
-    resume: str = "plan"  # what a retry goes back to: plan | apply | poll | verify
+    resume: str = "plan"  # what a retry goes back to: plan | apply | anew | poll | verify
     retry_at: int = 0
     tries: int = 0  # temporary failures in a row
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -88,11 +102,7 @@ class StepState:
     def applied(self) -> bool:
         """Whether it changed something that has not been taken back."""
         changed = bool(self.plan and self.plan.get("changes"))
-        touched = self.status in {
-            StepStatus.SUCCEEDED,
-            StepStatus.APPLIED,
-            StepStatus.WAITING_EXTERNAL,
-        } or (self.status is StepStatus.FAILED and self.started > 0)
+        touched = self.started > 0 and self.status not in _UNDER_WAY
         return changed and touched and self.undo != "done"
 
     @property

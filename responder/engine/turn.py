@@ -78,9 +78,9 @@ def _launch(
     hold: Callable[[RunState, Command], bool],
 ) -> Turn:
     launches: list[Command] = []
-    held = False
+    held, taken = False, set(busy)  # one call for one step at a time
     for command in decision.commands:
-        if command.kind is Kind.RECORD or command.step in busy:
+        if command.kind is Kind.RECORD or command.step in taken:
             continue
         if hold(state, command):
             held = True
@@ -89,6 +89,7 @@ def _launch(
             started = _started(state, command, now)
             events.append(started)
             state = fold(state, started)
+        taken.add(command.step)
         launches.append(command)
     return Turn(run=state, events=events, launches=launches, decision=decision, held=held)
 
