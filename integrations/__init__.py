@@ -23,8 +23,20 @@ SOURCES = {  # name in the configuration -> module; one file a sender
     "alertmanager": "integrations.alertmanager",
     "falco": "integrations.falco",
     "generic": "integrations.generic",
+    "grafana": "integrations.grafana",
+    "grype": "integrations.grype",
+    "kubearmor": "integrations.kubearmor",
+    "kubernetes-audit": "integrations.kubernetes_audit",
+    "kubescape": "integrations.kubescape",
+    "neuvector": "integrations.neuvector",
     "pagerduty": "integrations.pagerduty",
+    "pagerduty-v3": "integrations.pagerduty_v3",
+    "sysdig": "integrations.sysdig",
     "tetragon": "integrations.tetragon",
+    "tracee": "integrations.tracee",
+    "trivy": "integrations.trivy",
+    "trivy-operator": "integrations.trivy_operator",
+    "wazuh": "integrations.wazuh",
 }
 
 

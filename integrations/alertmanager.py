@@ -30,12 +30,13 @@ from typing import Any
 from integrations import _values as values
 from integrations._json import as_text, decode, dump
 from integrations._labels import target_from
+from integrations._source import Ignored, Page, Table, sample_of, verdict
 from integrations._webhook import Guard
 from responder.clock import World
 from responder.model import Alert, AlertKind, JsonObject, Severity
 from responder.ports import HookInfo, Integration, Kit
 
-__all__ = ["Alertmanager", "setup"]
+__all__ = ["IGNORED", "MAPPING", "PAGE", "Alertmanager", "setup"]
 
 _RULE_MAX = 256
 # Alerts that always fire, so that silence is noticed.
@@ -43,6 +44,69 @@ _RULE_MAX = 256
 _HEARTBEATS = frozenset({"watchdog", "deadmansswitch", "deadmanssnitch", "infoinhibitor"})
 _GROUP_FIELDS = ("receiver", "groupKey", "externalURL", "notification_reason")
 _ITEM_FIELDS = ("startsAt", "endsAt", "generatorURL", "fingerprint", "description", "source")
+
+
+MAPPING = Table(
+    rule=("labels/alertname",),
+    summary=("annotations/summary", "annotations/message", "annotations/description"),
+    severity=("labels/severity", "labels/priority"),
+    time=("startsAt",),
+    target={
+        "namespace": ("labels/exported_namespace", "labels/namespace", "labels/k8s_ns_name"),
+        "pod": ("labels/exported_pod", "labels/pod", "labels/k8s_pod_name"),
+        "container": ("labels/exported_container", "labels/container"),
+        "container_id": ("labels/container_id",),
+        "image": ("labels/image", "labels/container_image_repository"),
+        "node": ("labels/node",),
+        "host": ("labels/hostname", "labels/host", "labels/instance"),
+    },
+    fingerprint=("fingerprint", "startsAt"),
+    notes={
+        "time": "`endsAt` for an alert that has ended.",
+        "fingerprint": "Alertmanager's own with `startsAt`; without one the sorted labels.",
+        "workload": "From `deployment`, `statefulset`, `daemonset`, `cronjob`, `job_name`, "
+        "`replicaset`, or `workload` with `workload_type`.",
+    },
+)
+IGNORED = (
+    Ignored(
+        "resolved",
+        AlertKind.RESOLVED,
+        "Alertmanager says it has ended",
+        lambda item: item["status"] == "resolved",
+    ),
+    Ignored(
+        "odd status",
+        AlertKind.UNPARSED,
+        "its status is neither firing nor resolved",
+        lambda item: item["status"] != "firing",
+    ),
+    Ignored(
+        "heartbeat",
+        AlertKind.HEALTH,
+        "it always fires, so that silence is noticed",
+        lambda item: item["rule"].lower() in _HEARTBEATS,
+    ),
+    Ignored(
+        "Falcosidekick's test",
+        AlertKind.TEST,
+        "Falcosidekick's test event",
+        lambda item: item["falco"] and item["rule"] == "Test rule",
+    ),
+    Ignored(
+        "Falco's health",
+        AlertKind.HEALTH,
+        "Falco speaks about itself",
+        lambda item: item["falco"] and item["rule"].startswith("Falco internal:"),
+    ),
+)
+PAGE = Page(
+    name="alertmanager",
+    title="Prometheus Alertmanager",
+    home="https://prometheus.io/docs/alerting/latest/configuration/#webhook_config",
+    mapping=MAPPING,
+    ignored=IGNORED,
+)
 
 
 class Alertmanager:
@@ -61,6 +125,11 @@ class Alertmanager:
     def verify(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
         """Raise `Unauthorized` unless the sender holds this hook's credentials."""
         self._guard.whole(headers, body, hook)
+
+    @property
+    def sample(self) -> bytes:
+        """A group as Alertmanager sends it."""
+        return sample_of(self.name)
 
     def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
         """One alert for each item, and one more when the group was cut; `BadAlert` if no JSON."""
@@ -145,18 +214,8 @@ def _kind(
     status = item.get("status", group.get("status", "firing"))
     if status is None:
         status = group.get("status")
-    if status == "resolved":
-        return AlertKind.RESOLVED, "Alertmanager says it has ended"
-    if status != "firing":
-        return AlertKind.UNPARSED, "its status is neither firing nor resolved"
-    if rule.lower() in _HEARTBEATS:
-        return AlertKind.HEALTH, "it always fires, so that silence is noticed"
-    if labels.get("source") == "falco":  # by way of Falcosidekick
-        if rule == "Test rule":
-            return AlertKind.TEST, "Falcosidekick's test event"
-        if rule.startswith("Falco internal:"):
-            return AlertKind.HEALTH, "Falco speaks about itself"
-    return AlertKind.DETECTION, ""
+    by_falco = labels.get("source") == "falco"  # by way of Falcosidekick
+    return verdict(IGNORED, {"status": status, "rule": rule, "falco": by_falco})
 
 
 def _fingerprint(item: JsonObject, labels: Mapping[str, str]) -> str:

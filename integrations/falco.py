@@ -27,13 +27,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from integrations import _values as values
-from integrations._json import as_text, decode
+from integrations._json import as_text
+from integrations._source import Ignored, Page, Table, payloads, sample_of, verdict
 from integrations._webhook import Guard
 from responder.clock import World
-from responder.model import Alert, AlertKind, JsonObject, Target
+from responder.model import Alert, AlertKind, JsonObject, Severity, Target
 from responder.ports import HookInfo, Integration, Kit
 
-__all__ = ["Falco", "setup"]
+__all__ = ["IGNORED", "MAPPING", "PAGE", "Falco", "setup"]
 
 _INTERNAL = "Falco internal:"
 _TEST_RULE = "Test rule"
@@ -64,6 +65,73 @@ _AUDIT_OWNERS = {
 }
 
 
+_OUT = "output_fields"
+
+MAPPING = Table(
+    rule=("rule",),
+    summary=("output",),
+    severity=("priority",),
+    severities={
+        "emergency": Severity.CRITICAL,
+        "alert": Severity.CRITICAL,
+        "critical": Severity.CRITICAL,
+        "error": Severity.HIGH,
+        "warning": Severity.MEDIUM,
+        "notice": Severity.LOW,
+        "informational": Severity.INFO,
+        "info": Severity.INFO,
+        "debug": Severity.INFO,
+    },
+    time=("time",),
+    target={
+        "namespace": (f"{_OUT}/k8s.ns.name", f"{_OUT}/k8smeta.ns.name"),
+        "pod": (f"{_OUT}/k8s.pod.name", f"{_OUT}/k8smeta.pod.name"),
+        "pod_uid": (f"{_OUT}/k8s.pod.uid", f"{_OUT}/k8smeta.pod.uid"),
+        "container": (f"{_OUT}/container.name",),
+        "container_id": (f"{_OUT}/container.full_id", f"{_OUT}/container.id"),
+        "image": (f"{_OUT}/container.image.repository",),
+        "digest": (f"{_OUT}/container.image.digest",),
+        "node": (f"{_OUT}/k8s.node.name",),
+        "host": ("hostname",),
+    },
+    fingerprint=("source", *(f"{_OUT}/{deed}" for deed in _DEEDS), f"{_OUT}/fd.name"),
+    tags=("tags",),
+    notes={
+        "audit events": "Events of the source `k8s_audit` are about the object that "
+        "`ka.target.namespace`, `ka.target.resource` and `ka.target.name` name.",
+        "image": "With `container.image.tag`, else `container.image.digest`.",
+        "fingerprint": "Of a connection only the server's end counts.",
+    },
+)
+IGNORED = (
+    Ignored(
+        "test",
+        AlertKind.TEST,
+        "Falcosidekick's test event",
+        lambda event: event["rule"] == _TEST_RULE,
+    ),
+    Ignored(
+        "health",
+        AlertKind.HEALTH,
+        "Falco speaks about itself",
+        lambda event: event["rule"].startswith(_INTERNAL) or event["source"] == "internal",
+    ),
+    Ignored(
+        "sample",
+        AlertKind.TEST,
+        "a generated sample: every field holds its own name",
+        lambda event: not event["rendered"],
+    ),
+)
+PAGE = Page(
+    name="falco",
+    title="Falco and Falcosidekick",
+    home="https://falco.org/docs/concepts/outputs/channels/",
+    mapping=MAPPING,
+    ignored=IGNORED,
+)
+
+
 class Falco:
     """The source `falco`. Falcosidekick takes 200, 201, 202 and 204 for stored."""
 
@@ -81,17 +149,23 @@ class Falco:
         """Raise `Unauthorized` unless the sender holds this hook's credentials."""
         self._guard.whole(headers, body, hook)
 
+    @property
+    def sample(self) -> bytes:
+        """An event as Falco sends it."""
+        return sample_of(self.name)
+
     def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
-        """One alert for an event, one for each event of an array.
+        """One alert for an event, one for each event of an array or of several lines.
 
         Raises `BadAlert` when the body is not JSON (Falco with `json_output: false` sends the
         bare line of text: switch it on).
         """
         del headers
-        payload = decode(body)
-        if isinstance(payload, list):
-            return values.each(payload, lambda item, raw: _alert(item, raw, hook), _unparsed)
-        return [_alert(payload, as_text(body), hook)]
+        found = payloads(body)
+        if len(found) == 1 and isinstance(found[0], dict) and "rule" in found[0]:
+            return [_alert(found[0], as_text(body), hook)]  # the ordinary case, made cheap
+        events = [event for payload in found for event in _events(payload)]
+        return values.each(events, lambda item, raw: _alert(item, raw, hook), _unparsed)
 
 
 def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
@@ -99,6 +173,21 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     del kit
     values.no_settings(section, Falco.name)
     return Integration(sources=[Falco(Guard(world))])
+
+
+def _events(payload: Any) -> list[Any]:
+    """The events in what Falcosidekick's outputs wrap them in.
+
+    An array; a CloudEvent in structured mode (`data`); Kafka's REST proxy (`records[].value`).
+    """
+    if isinstance(payload, list):
+        return payload
+    if isinstance(payload, dict) and "rule" not in payload:
+        if "specversion" in payload and "data" in payload:
+            return [payload["data"]]
+        if isinstance(records := payload.get("records"), list):
+            return [r.get("value") if isinstance(r, dict) else r for r in records]
+    return [payload]
 
 
 def _unparsed(reason: str, raw: str) -> Alert:
@@ -118,7 +207,7 @@ def _alert(event: Any, raw: str, hook: HookInfo) -> Alert:
     said, rendered = _fields(event.get("output_fields"))
     source = values.string(event.get("source"))
     host = values.name(event.get("hostname"))
-    kind, reason = _kind(rule, source, rendered=rendered)
+    kind, reason = verdict(IGNORED, {"rule": rule, "source": source, "rendered": rendered})
     tags = _tags(event.get("tags"))
     target = _target(said, host, source, hook.cluster)
     return Alert(
@@ -136,17 +225,6 @@ def _alert(event: Any, raw: str, hook: HookInfo) -> Alert:
         reason=reason,
         raw=raw,
     )
-
-
-def _kind(rule: str, source: str, *, rendered: bool) -> tuple[AlertKind, str]:
-    """What the event is, and why when it starts nothing."""
-    if rule == _TEST_RULE:
-        return AlertKind.TEST, "Falcosidekick's test event"
-    if rule.startswith(_INTERNAL) or source == "internal":
-        return AlertKind.HEALTH, "Falco speaks about itself"
-    if not rendered:
-        return AlertKind.TEST, "a generated sample: every field holds its own name"
-    return AlertKind.DETECTION, ""
 
 
 def _fields(given: Any) -> tuple[JsonObject, bool]:

@@ -36,6 +36,7 @@ from typing import Any
 
 from integrations import _values as values
 from integrations._json import as_text, decode
+from integrations._source import Page, Table, sample_of
 from integrations._webhook import Guard
 from responder.clock import World
 from responder.errors import ConfigError
@@ -43,7 +44,7 @@ from responder.model import Alert, AlertKind, Severity, Target
 from responder.ports import HookInfo, Integration, Kit
 from responder.text import suggestion
 
-__all__ = ["KEYS", "Generic", "Mapper", "check_mapping", "setup"]
+__all__ = ["KEYS", "PAGE", "Generic", "Mapper", "check_mapping", "setup"]
 
 Mapper = Mapping[str, Callable[[Any], Any]]
 
@@ -73,6 +74,28 @@ _PLAIN = ("rule", "severity", "time", "summary", "kind", "fingerprint", "resolve
 KEYS = frozenset({"items", *_PLAIN, *(f"target.{part}" for part in _TARGET)})
 
 
+PAGE = Page(
+    name="generic",
+    title="Any JSON",
+    home="https://www.rfc-editor.org/rfc/rfc8259",
+    mapping=Table(
+        rule=("rule",),
+        summary=("summary",),
+        severity=("severity",),
+        time=("time",),
+        target={part: (f"target/{part}",) for part in _TARGET},
+        fingerprint=("fingerprint",),
+        tags=("tags",),
+        notes={
+            "mapping": "These are our own words; `[hooks.NAME.mapping]` says where each is found "
+            "in any other JSON.",
+            "severity": "Or our own numbers: 0 unknown to 5 critical.",
+            "kind": "`kind` says test, health or resolved; a word nobody knows is *unparsed*.",
+        },
+    ),
+)
+
+
 class _Failure(Exception):
     """An expression broke on this payload."""
 
@@ -93,6 +116,11 @@ class Generic:
     def verify(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
         """Raise `Unauthorized` unless the sender holds this hook's credentials."""
         self._guard.whole(headers, body, hook)
+
+    @property
+    def sample(self) -> bytes:
+        """An alert in our own words."""
+        return sample_of(self.name)
 
     def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
         """The alerts that the mapping finds; raises `BadAlert` when the body is not JSON."""

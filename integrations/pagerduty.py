@@ -10,7 +10,7 @@ https://developer.pagerduty.com/docs/send-alert-event
 Severity: critical -> critical, error -> high, warning -> medium, info -> info.
 
 Kind: trigger is a detection; resolve is *resolved* and ends the trigger with the same `dedup_key`;
-acknowledge is *health* (somebody elsewhere looks at it); another action is *unparsed*. What
+acknowledge is a *note* (somebody elsewhere looks at it); another action is *unparsed*. What
 PagerDuty itself sends out (webhooks v3, `{"event": …}`) is another language and *unparsed*.
 
 Rule: `payload.class`, else the summary. Fingerprint: `dedup_key`; without one, the summary,
@@ -30,22 +30,59 @@ from typing import Any
 from integrations import _values as values
 from integrations._json import decode, dump
 from integrations._labels import target_from
+from integrations._source import Ignored, Page, Table, sample_of, verdict
 from integrations._webhook import Guard, matches, secrets
 from responder.clock import World
 from responder.errors import BadAlert, Unauthorized
 from responder.model import Alert, AlertKind, JsonObject, Target
 from responder.ports import HookInfo, Integration, Kit
 
-__all__ = ["PagerDuty", "setup"]
+__all__ = ["IGNORED", "MAPPING", "PAGE", "PagerDuty", "setup"]
 
 _RULE_MAX = 256
 _SECRET = "routing_key"  # noqa: S105 - the name of the field, not what is in it
 _IDENTITY = ("summary", "source", "component", "group", "class")
-_KINDS = {
-    "trigger": (AlertKind.DETECTION, ""),
-    "resolve": (AlertKind.RESOLVED, "the sender says it has ended"),
-    "acknowledge": (AlertKind.HEALTH, "somebody elsewhere looks at it"),
-}
+_ACTIONS = ("trigger", "resolve", "acknowledge")
+
+MAPPING = Table(
+    rule=("payload/class", "payload/summary"),
+    summary=("payload/summary",),
+    severity=("payload/severity",),
+    time=("payload/timestamp",),
+    target={
+        "namespace": ("payload/custom_details/namespace",),
+        "pod": ("payload/custom_details/pod",),
+        "container": ("payload/custom_details/container",),
+        "node": ("payload/custom_details/node",),
+        "host": ("payload/custom_details/hostname", "payload/source"),
+    },
+    fingerprint=("dedup_key",),
+    notes={
+        "fingerprint": "Without `dedup_key`: summary, source, component, group and class.",
+        "routing_key": "The sender's secret; it gets into no alert.",
+    },
+)
+IGNORED = (
+    Ignored(
+        "resolve",
+        AlertKind.RESOLVED,
+        "the sender says it has ended",
+        lambda event: event["event_action"] == "resolve",
+    ),
+    Ignored(
+        "acknowledge",
+        AlertKind.NOTE,
+        "somebody elsewhere looks at it",
+        lambda event: event["event_action"] == "acknowledge",
+    ),
+)
+PAGE = Page(
+    name="pagerduty",
+    title="PagerDuty Events API (v2)",
+    home="https://developer.pagerduty.com/docs/send-alert-event",
+    mapping=MAPPING,
+    ignored=IGNORED,
+)
 
 
 class PagerDuty:
@@ -66,6 +103,11 @@ class PagerDuty:
         self._guard.whole(headers, body, hook)
         if _SECRET in hook.auth:
             _check_routing_key(body, hook.auth[_SECRET])
+
+    @property
+    def sample(self) -> bytes:
+        """An event as senders of the Events API make it."""
+        return sample_of(self.name)
 
     def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
         """One alert for an event, one for each event of an array; `BadAlert` if no JSON."""
@@ -118,9 +160,9 @@ def _alert(event: Any, raw: str, hook: HookInfo) -> Alert:
     if not isinstance(event, dict):
         return _unparsed("the event is not an object", raw)
     action = values.string(event.get("event_action"))
-    if action not in _KINDS:
+    if action not in _ACTIONS:
         return _unparsed("event_action is neither trigger, acknowledge nor resolve", raw)
-    kind, reason = _KINDS[action]
+    kind, reason = verdict(IGNORED, event)
     payload = event.get("payload")
     payload = payload if isinstance(payload, dict) else {}
     key = values.string(event.get("dedup_key"))

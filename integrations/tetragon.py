@@ -22,7 +22,7 @@ __all__ = ["IGNORED", "MAPPING", "SENDER", "setup"]
 _BY_POLICY = {"process_kprobe", "process_tracepoint", "process_uprobe", "process_lsm"}
 _TELEMETRY = {"process_exec", "process_exit", "process_loader", "process_usdt"}
 _HEALTH = {"rate_limit_info", "process_throttle"}
-_ENFORCED = {"KPROBE_ACTION_SIGKILL", "KPROBE_ACTION_OVERRIDE"}
+_ENFORCED = ("KPROBE_ACTION_SIGKILL", "KPROBE_ACTION_OVERRIDE")
 
 MAPPING = Table(
     rule=("policy_name", "function_name", "event"),

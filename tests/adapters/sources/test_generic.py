@@ -188,7 +188,7 @@ def test_a_resolve_ends_the_trigger_with_its_key_and_needs_no_payload() -> None:
     resolve = page(bare | {"event_action": "resolve"})
     seen = page(bare | {"event_action": "acknowledge"})
     assert (resolve.kind, resolve.resolves) == (AlertKind.RESOLVED, trigger.fingerprint)
-    assert (seen.kind, seen.resolves) == (AlertKind.HEALTH, "")
+    assert (seen.kind, seen.resolves) == (AlertKind.NOTE, "")
     assert len({trigger.fingerprint, resolve.fingerprint, seen.fingerprint}) == 3
 
 
