@@ -185,6 +185,8 @@ class Witness:
                 yield f"{run} has no end: {waits}"
             elif outcome != "succeeded" and not reason:
                 yield f"{run} ended {outcome} in silence"
+            elif "set aside" in reason or "internal error" in reason:
+                yield f"{run} ended by a fault of our own: {reason}"
 
     def _effects(self, effects: Mapping[tuple[str, str], int]) -> Iterator[str]:
         for (verb, key), count in effects.items():

@@ -209,8 +209,16 @@ class Crowd:
         moving = any(one.acked is None and one.sent > since for one in self.said.switches)
         written = self.witness.switch_is_set()
         answer = await who.call("GET", "/v1/status")
-        if answer is None or moving or known != [one.acked for one in self.said.switches]:
+        if (
+            answer is None
+            or answer[0] != 200
+            or moving
+            or known != [one.acked for one in self.said.switches]
+        ):
             return  # cut, or somebody has pressed it meanwhile
+        refused = any(one.pause and one.acked is None for one in self.said.switches)
+        if answer[1]["paused"] and refused:
+            return  # it stopped at once, though the disk did not take the switch
         if bool(answer[1]["paused"]) != written:
             self.said.broken.append(f"the server says {answer[1]['paused']!r}, the file {written}")
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from responder.model import Plan
 from responder.ports import Call, Done, Pending
-from responder.store import _intake, _journal
+from responder.store import _intake
 from responder.store.interface import Accept, Event, Receipt, RunUpdate
 from responder.store.sqlite import SqliteStore
 from tests.simulation.actions import Build, building
 
-__all__ = ["DeafStore", "ForgetfulBuild", "HastyStore", "RacyStore", "SleepyStore"]
+__all__ = ["ForgetfulBuild", "HastyStore", "RacyStore", "SleepyStore"]
 
 
 class RacyStore(SqliteStore):
@@ -60,20 +60,6 @@ class SleepyStore(SqliteStore):
         change = "UPDATE runs SET due=? WHERE id=?"
         await self._lanes.write(lambda db: db.execute(change, (due, run_id)).close())
         return added
-
-
-class DeafStore(SqliteStore):
-    """Lost wake-up: the row is written although the journal has grown meanwhile."""
-
-    async def set_run(self, run_id: str, known_seq: int, update: RunUpdate) -> bool:
-        """Ignore what the writer knew."""
-
-        def op(db: sqlite3.Connection) -> bool:
-            query = "SELECT last FROM runs WHERE id=?"
-            last = db.execute(query, (run_id,)).fetchone()[0]
-            return _journal.set_row(db, run_id, last, update)
-
-        return await self._lanes.write(op)
 
 
 class HastyStore(SqliteStore):

@@ -150,7 +150,7 @@ class _Telling:
 
     async def _trouble(self) -> None:
         """Kills, restarts, jumps of the clock, and somebody else in the cluster."""
-        jumps = self._begin(self._jumps())
+        pests = [self._begin(self._jumps()), self._begin(self._disk())]
         for _ in range(self.rng.choice([0, 1, 1, 2, 3])):
             await self._moment()
             if self.rng.random() < 0.75:
@@ -160,7 +160,7 @@ class _Telling:
             await asyncio.sleep(self.rng.uniform(0.01, 3))
             await self.server.boot()
         await asyncio.sleep(self.rng.uniform(5, 20))
-        await jumps
+        await asyncio.gather(*pests)
 
     async def _moment(self) -> None:
         """Some time, or just after something was really done outside."""
@@ -188,6 +188,14 @@ class _Telling:
             await asyncio.sleep(self.rng.uniform(1, 15))
             self.server.clock.jump(self.rng.choice([-100.0, -3.0, 5.0, 100.0]))
             self.outside.meddle("Deployment/cart", "other", repr(self.rng.random()))
+
+    async def _disk(self) -> None:
+        """The disk is full for a while."""
+        for _ in range(self.rng.choice([0, 0, 1, 2])):
+            await asyncio.sleep(self.rng.uniform(0, 15))
+            self.server.full = True
+            await asyncio.sleep(self.rng.uniform(0.1, 4))
+            self.server.full = False
 
     # ----------------------------------------------------------------- calm, judgement
 

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from responder import wiring
 from responder.clock import World, sortable_id
+from responder.errors import StoreUnavailable
 from responder.model import Role
 from responder.ports import Integration
 from responder.service import Who
@@ -55,6 +56,20 @@ class Unused(Executor):
     """Stands where a thread pool would; the simulated loop never asks it for anything."""
 
 
+class FullWriter(LoopWriter):
+    """The product's lanes on a disk that is full now and then."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(Unused())
+        self._server = server
+
+    async def write(self, op: Callable[[Any], Any], *, essential: bool = True) -> Any:
+        """Refuse while the disk is full: nothing is written, and the caller hears so."""
+        if self._server.full:
+            raise StoreUnavailable("the disk is full")
+        return await super().write(op, essential=essential)
+
+
 @dataclass
 class Server:
     """One server and its file, over all its lives."""
@@ -66,6 +81,7 @@ class Server:
     clock: SimClock = field(init=False)
     world: World = field(init=False)
     boots: int = 0
+    full: bool = False  # the disk takes nothing
     app: wiring.App | None = None
     _process: Process = NOBODY
     _main: asyncio.Task[None] | None = None
@@ -99,7 +115,7 @@ class Server:
             self._main.result()
 
     async def _live(self) -> None:
-        writer = LoopWriter(Unused())
+        writer = FullWriter(self)
         self._store = self.make_store(self.database, writer=writer, reserve=0, synchronous="OFF")
         extra = [self.integrations(self.world)]
         settings, store = self._settings, self._store
