@@ -97,7 +97,7 @@ class Permission:
     group: str = ""  # API group, "" is core
     resource: str = ""  # "pods", "pods/log"
     verbs: tuple[str, ...] = ()
-    scope: str = "namespace"  # namespace | cluster
+    scope: str = "namespace"  # namespace | cluster | home (our own namespace)
     why: str = ""
 
 
@@ -115,8 +115,16 @@ class ActionInfo:
     looks_up: bool = True  # apply(resumed) finds an earlier attempt; False: a person is asked
     containment: bool = False  # runs in the lane that never queues behind anything else
     stage: str = ""  # what an incident has reached when it succeeds: contained | evidenced | …
+    concern: str = ""  # whose role holds its rights; empty: by effect, see `role`
+    on_expiry: str = "stay"  # when `expires` passes: stay and call a person, or revert
+    always_asks: bool = False  # a person says yes even where the playbook may act alone
     timeout: float = 60.0  # seconds for one attempt, unless the step says otherwise
     example: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def role(self) -> str:
+        """The concern that its rights belong to: reader, containment, identity, …"""
+        return self.concern or ("reader" if self.effect is Effect.READ else "containment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +285,7 @@ class Kit:
     images: tuple[ImageRoute, ...] = ()
     protected: Mapping[str, Sequence[str]] = field(default_factory=dict)
     digest_of: Callable[[str], Awaitable[str]] | None = None  # image reference -> registry's digest
+    used: Callable[[], frozenset[str]] | None = None  # actions of the loaded playbooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +300,7 @@ class Integration:
     checks: Mapping[str, Callable[[], Awaitable[str]]] = field(default_factory=dict)  # for doctor
     digest_of: Callable[[str], Awaitable[str]] | None = None  # a registry's word on a reference
     pausers: Sequence[Callable[[], Awaitable[str]]] = ()  # say why changes must wait, "" when not
+    permissions: tuple[Permission, ...] = ()  # what it needs beside its actions: to know a target
     close: Callable[[], Awaitable[None]] | None = None
 
 

@@ -11,20 +11,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from integrations.kubernetes import delete, evidence, isolate, redeploy, release
+from integrations.kubernetes import delete, evidence, hold, isolate, redeploy, release
 from integrations.kubernetes.client import Connection
 from integrations.kubernetes.fleet import Fleet
-from integrations.kubernetes.identity import PodResolver
+from integrations.kubernetes.identity import NEEDS, PodResolver
 from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.pause import PauseSwitch
 from integrations.kubernetes.rights import Rights, doctor
 from integrations.kubernetes.settings import read
 from responder.clock import World
-from responder.ports import Integration, Kit
+from responder.model import Effect
+from responder.ports import ActionInfo, Integration, Kit
 
 __all__ = ["INFOS", "setup"]
 
-INFOS = (evidence.INFO, isolate.INFO, release.INFO, redeploy.INFO, delete.INFO)
+INFOS = (evidence.INFO, isolate.INFO, release.INFO, redeploy.INFO, delete.INFO, hold.INFO)
 
 
 def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
@@ -52,21 +53,28 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
             release.ReleasePod(fleet),
             redeploy.Redeploy(fleet),
             delete.DeletePod(fleet),
+            hold.HoldPod(fleet),
         ),
         resolvers={
             name: PodResolver(link.api("containment"), looks[name]) for name, link in links.items()
         },
         checks={
-            f"kubernetes:{name}": partial(_check, link, switches.get(name))
+            f"kubernetes:{name}": partial(_check, link, switches.get(name), kit)
             for name, link in links.items()
         },
         pausers=tuple(switches.values()),
+        permissions=NEEDS,
         close=close,
     )
 
 
-async def _check(link: Connection, switch: PauseSwitch | None) -> str:
-    """For `doctor`: `ok`, or what our account lacks in this cluster."""
-    found = await doctor(link.api(), INFOS, link.settings.namespaces)
+async def _check(link: Connection, switch: PauseSwitch | None, kit: Kit) -> str:
+    """For `doctor`: `ok`, or what our account lacks there for the playbooks in force."""
+    used = kit.used() if kit.used else {info.name for info in INFOS}
+    wanted = [info for info in INFOS if info.name in used]
+    base = ActionInfo(
+        name="the check of targets", summary="", effect=Effect.READ, permissions=NEEDS
+    )
+    found = await doctor(link.api(), [*wanted, base], link.settings.namespaces)
     unread = await switch.unread() if switch else ""
     return unread if unread and found == "ok" else found

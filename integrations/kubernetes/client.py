@@ -5,8 +5,8 @@ aiohttp session of our own, because the SDK's call path costs three times the CP
 retry here: every call has a deadline, a place in a bounded lane, and ends in a failure class.
 
 A write that may have happened raises `Uncertain`; its caller must look before it repeats.
-Bodies of answers never get into an error, but for `Status.message`, which the API server writes
-for people (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/).
+Bodies of answers never get into an error, but for `Status.message`, which is written for people
+and goes through `veiled` (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os.path
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,7 +36,7 @@ from responder.errors import (
     StepRetry,
     Uncertain,
 )
-from responder.text import cut, for_terminal
+from responder.text import cut, for_terminal, veiled
 
 __all__ = ["MERGE_PATCH", "Api", "Connection", "Json"]
 
@@ -45,6 +45,7 @@ Json = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
 FIELD_MANAGER = "responder"
 ANSWER_MAX = 64 * 1024 * 1024  # bytes of one JSON answer; a list of 10,000 pods is about 60 MiB
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 _STATUS_MAX = 256 * 1024
 _ERROR, _INVALID, _TOO_MANY, _SERVER = 400, 422, 429, 500
 _CLASSES: dict[int, type[ResponderError]] = {404: NotFound, 409: Conflict}
@@ -203,7 +204,9 @@ class _Request:
     query: Mapping[str, str] | None = None
     write: bool = False  # it leaves a trace, so a lost answer is not "nothing happened"
     kind: str = "application/json"
+    accept: str = ""
     limit: int = ANSWER_MAX
+    warned: list[str] | None = None  # where the answer's warnings go
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +225,19 @@ class Api:
         """One object. Raises `NotFound`, `StepRetry`, `StepFailed`."""
         return await self._json(_Request(method="GET", path=path, query=query))
 
-    async def items(self, path: str, *, cached: bool = False, **query: str) -> list[Json]:
+    async def items(
+        self, path: str, *, cached: bool = False, outline: bool = False, **query: str
+    ) -> list[Json]:
         """The items of a list.
 
         `cached` takes the API server's watch cache as it is (`resourceVersion=0`), which may be a
-        moment old and costs a fiftieth; the proof afterwards must not use it.
+        moment old and costs a fiftieth; the proof afterwards must not use it. `outline` asks for
+        metadata alone: the rest, such as a secret's data, never leaves the API server.
         """
         if cached:
             query["resourceVersion"] = "0"
-        answer = await self._json(_Request(method="GET", path=path, query=query))
+        accept = _METADATA_ONLY if outline else ""
+        answer = await self._json(_Request(method="GET", path=path, query=query, accept=accept))
         found = answer.get("items")
         return found if isinstance(found, list) else []
 
@@ -249,10 +256,18 @@ class Api:
         """
         return await self._json(_writing("PATCH", path, body, dry_run=dry_run, kind=MERGE_PATCH))
 
-    async def delete(self, path: str, uid: str) -> Json:
+    async def delete(self, path: str, uid: str, *, dry_run: bool = False) -> Json:
         """Delete exactly the object with this UID. Raises `NotFound`, `Conflict`."""
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-        return await self._json(_Request(method="DELETE", path=path, body=body, write=True))
+        if dry_run:
+            body["dryRun"] = ["All"]  # beside a body, the query's dryRun is not even read
+        return await self._json(_Request(method="DELETE", path=path, body=body, write=not dry_run))
+
+    async def warnings(self, path: str, body: Json) -> list[str]:
+        """What the API server warns of when it is asked for an object with `dryRun=All`."""
+        told: list[str] = []
+        await self._json(replace(_writing("POST", path, body, dry_run=True), warned=told))
+        return told
 
     async def text(self, path: str, limit: int, **query: str) -> bytes:
         """At most `limit` bytes of an answer that is no JSON, such as a log."""
@@ -294,6 +309,8 @@ class Api:
         self, session: aiohttp.ClientSession, headers: dict[str, str], request: _Request
     ) -> bytes:
         data = None
+        if request.accept:
+            headers["Accept"] = request.accept
         if request.body is not None:
             headers["Content-Type"] = request.kind
             data = json.dumps(request.body).encode()
@@ -306,14 +323,21 @@ class Api:
             **self.connection.transport,
         ) as answer:
             if answer.status >= _ERROR:
-                raise await self._refusal(request, answer)
+                raise await self._refusal(request, answer, headers)
+            if request.warned is not None:
+                request.warned.extend(answer.headers.getall("Warning", []))
             return await _bounded(answer, request.limit, self._what(request))
 
-    async def _refusal(self, request: _Request, answer: aiohttp.ClientResponse) -> ResponderError:
+    async def _refusal(
+        self, request: _Request, answer: aiohttp.ClientResponse, headers: Mapping[str, str]
+    ) -> ResponderError:
         status: Json = {}
         with suppress(ValueError, aiohttp.ClientError):
             value = json.loads(await _up_to(answer, _STATUS_MAX))
             status = value if isinstance(value, dict) else {}
+        # admission hooks and proxies write their own sentences, and may repeat what they saw
+        credential = headers.get("Authorization", "").rpartition(" ")[2]
+        status["message"] = veiled(str(status.get("message") or "no reason given"), credential)
         after = retry_after(dict(answer.headers), self.connection.world.clock.now())
         return _translate(self._what(request), request, answer.status, status, after)
 
@@ -357,7 +381,7 @@ def _lost(text: str, request: _Request) -> ResponderError:
 def _translate(
     what: str, request: _Request, code: int, status: Json, after: float | None
 ) -> ResponderError:
-    message = for_terminal(cut(str(status.get("message") or "no reason given"), 400))
+    message = for_terminal(cut(str(status["message"]), 400))
     text = f"{what}: HTTP {code}: {message}"
     if code >= _SERVER:
         return _lost(text, request) if request.write else StepRetry(text, after=after or 2.0)

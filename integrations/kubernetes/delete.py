@@ -9,6 +9,7 @@ from typing import Any
 
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist, reference
+from integrations.kubernetes.holding import HELD
 from integrations.kubernetes.owners import controller_of
 from integrations.kubernetes.paths import named
 from integrations.kubernetes.quarantine import LABEL, is_ready
@@ -60,6 +61,10 @@ class DeletePod:
             raise StepFailed(
                 f"pod {namespace}/{name} is not isolated: expected label {LABEL}; isolate it "
                 "first, or set force: true"
+            )
+        if HELD in (pod["metadata"].get("annotations") or {}):
+            raise StepFailed(
+                f"pod {namespace}/{name} is held as evidence: undo the step that holds it first"
             )
         return Plan(
             action=call.action,

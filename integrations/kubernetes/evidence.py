@@ -3,7 +3,8 @@
 
 Reads only. What cannot be read is a gap in the manifest, never a reason to stop: in an incident
 half of the evidence is worth more than none. Secret objects are never read; managed fields and
-the last applied configuration go out, and values of environment variables that sound secret too.
+the last applied configuration go out, and values of environment variables and arguments that sound
+secret, and the credentials in URLs, too.
 """
 
 from __future__ import annotations
@@ -60,11 +61,19 @@ INFO = ActionInfo(
         right("PodDisruptionBudget", "list", why="what protects it"),
         right("Node", "get", why="where it runs"),
     ),
+    concern="collector",
     timeout=60.0,
     example={"pod": "shop/cart-7f9c"},
 )
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_SOUNDS_SECRET = re.compile(r"passw|secret|token|credential|api_?key|private|auth", re.IGNORECASE)
+_SOUNDS_SECRET = re.compile(
+    r"passw|pwd|secret|token|credential|(api|access)[_-]?key|private|auth", re.IGNORECASE
+)
+_IN_TEXT = re.compile(  # user and password of a URL, and `--password=…` among arguments
+    rf"(?P<keep>://)(?:[^\s@/:]*:[^\s@]+|[^\s@/]+)(?=@)"
+    rf"|(?P<flag>(?<!\S)--?[\w-]*(?:{_SOUNDS_SECRET.pattern})[\w-]*=)\S+",
+    re.IGNORECASE,
+)
 _REDACTED = "*** (redacted)"
 
 
@@ -207,6 +216,8 @@ def clean(item: Any) -> Any:
     """An object without noise and without what may be secret."""
     if isinstance(item, list):
         return [clean(part) for part in item]
+    if isinstance(item, str):
+        return _IN_TEXT.sub(rf"\g<keep>\g<flag>{_REDACTED}", item)
     if not isinstance(item, dict):
         return item
     found = {key: clean(value) for key, value in item.items() if key != "managedFields"}

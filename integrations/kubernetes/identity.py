@@ -14,11 +14,20 @@ from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.owners import chain, root
 from integrations.kubernetes.paths import named, valid_name
+from integrations.kubernetes.rights import right
 from responder.errors import StepFailed
 from responder.model import Target
 
-__all__ = ["PodResolver", "bare_id", "check", "digest_in", "pod_name", "statuses"]
+__all__ = ["NEEDS", "PodResolver", "bare_id", "check", "digest_in", "pod_name", "statuses"]
 
+NEEDS = (
+    right("Pod", "get", why="what a target is now"),
+    right("ReplicaSet", "get", why="who owns it"),
+    right("ReplicationController", "get", why="who owns it"),
+    right("StatefulSet", "get", why="who owns it"),
+    right("DaemonSet", "get", why="who owns it"),
+    right("Job", "get", why="who owns it"),
+)
 _ID_MIN = 12  # characters: shorter prefixes of a container id may belong to two containers
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 

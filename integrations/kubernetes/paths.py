@@ -12,7 +12,7 @@ from typing import Final
 from responder.errors import StepFailed
 from responder.text import cut, for_terminal
 
-__all__ = ["KINDS", "collection", "named", "valid_name"]
+__all__ = ["CLUSTER_WIDE", "KINDS", "collection", "named", "valid_name"]
 
 KINDS: Final = {
     "Pod": ("api/v1", "pods"),
@@ -20,6 +20,10 @@ KINDS: Final = {
     "Event": ("api/v1", "events"),
     "Service": ("api/v1", "services"),
     "ConfigMap": ("api/v1", "configmaps"),
+    "Namespace": ("api/v1", "namespaces"),
+    "Secret": ("api/v1", "secrets"),
+    "ServiceAccount": ("api/v1", "serviceaccounts"),
+    "PodTemplate": ("api/v1", "podtemplates"),
     "ReplicationController": ("api/v1", "replicationcontrollers"),
     "ReplicaSet": ("apis/apps/v1", "replicasets"),
     "Deployment": ("apis/apps/v1", "deployments"),
@@ -30,7 +34,26 @@ KINDS: Final = {
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
+    "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+    "ClusterRoleBinding": ("apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
+    "ValidatingAdmissionPolicy": (
+        "apis/admissionregistration.k8s.io/v1",
+        "validatingadmissionpolicies",
+    ),
+    "ValidatingAdmissionPolicyBinding": (
+        "apis/admissionregistration.k8s.io/v1",
+        "validatingadmissionpolicybindings",
+    ),
 }
+CLUSTER_WIDE: Final = frozenset(
+    {
+        "Node",
+        "ClusterRoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAME_MAX = 253
 

@@ -47,6 +47,7 @@ INFO = ActionInfo(
         right("Pod", "list", why="see new pods come up, or why not"),
     ),
     undoable=True,
+    concern="deployer",
     timeout=900.0,
     example={"workload": "Deployment/cart", "image": "registry.example/shop/cart@sha256:…"},
 )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from integrations.kubernetes import holding
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist, reference
 from integrations.kubernetes.paths import named
@@ -113,8 +114,9 @@ def difference(expected: Mapping[str, Any], got: Mapping[str, Any]) -> str:
 async def restore(api: Api, hold: Hold) -> None:
     """Put the pod's labels back and delete the policy; what is done already stays done.
 
-    Raises `Conflict` with the difference before anything is touched.
+    A hold ends first. Raises `Conflict` with the difference before anything is touched.
     """
+    await holding.release(api, hold.namespace, hold.pod, hold.uid)
     policy = await _policy(api, hold)
     await insist(api, lambda: _relabel(api, hold))
     if policy:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from integrations.kubernetes.client import Api, Json
-from integrations.kubernetes.paths import KINDS
+from integrations.kubernetes.paths import CLUSTER_WIDE, KINDS
 from integrations.kubernetes.together import together
 from responder.clock import Clock
 from responder.errors import NotFound, ResponderError, StepFailed
@@ -24,11 +24,15 @@ _REVIEWS = "/apis/authorization.k8s.io/v1"
 _REMEMBER = 60.0  # seconds
 
 
-def right(kind: str, *verbs: str, sub: str = "", why: str = "") -> Permission:
-    """The declared right to do something with a kind of object."""
+def right(kind: str, *verbs: str, sub: str = "", why: str = "", scope: str = "") -> Permission:
+    """The declared right to do something with a kind of object.
+
+    `scope` is what the kind has by nature, `cluster` for all namespaces at once, or `home` for the
+    namespace that we live in.
+    """
     place, plural = KINDS[kind]
     group = place.split("/")[1] if place.startswith("apis/") else ""
-    scope = "cluster" if kind == "Node" else "namespace"
+    scope = scope or ("cluster" if kind in CLUSTER_WIDE else "namespace")
     resource = f"{plural}/{sub}" if sub else plural
     return Permission(group=group, resource=resource, verbs=verbs, scope=scope, why=why)
 
@@ -57,6 +61,16 @@ class Rights:
 
     async def missing(self, api: Api, info: ActionInfo, namespace: str) -> list[str]:
         """The rights that are missing, each with the rule that would give it."""
+        there = [each for each in info.permissions if each.scope != "home"]
+        home = [each for each in info.permissions if each.scope == "home"]
+        found = await self._lacking(api, there, namespace) if there else []
+        if home:
+            found += await self._lacking(api, home, api.connection.settings.home)
+        return found
+
+    async def _lacking(
+        self, api: Api, permissions: Sequence[Permission], namespace: str
+    ) -> list[str]:
         body: Json = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectRulesReview",
@@ -72,7 +86,7 @@ class Rights:
             return []
         return [
             _lack(permission, verb)
-            for permission, verb in _single(info.permissions)
+            for permission, verb in _single(permissions)
             if not any(_grants(rule, permission, verb) for rule in rules)
         ]
 
@@ -110,8 +124,9 @@ async def doctor(api: Api, infos: Sequence[ActionInfo], namespaces: Sequence[str
     wanted: dict[tuple[str, str, str, str], tuple[Permission, list[str]]] = {}
     for info in infos:
         for permission, verb in _single(info.permissions):
-            cluster_wide = permission.scope == "cluster"
-            for namespace in [""] if cluster_wide else (namespaces or [""]):
+            home = api.connection.settings.home
+            places = {"cluster": [""], "home": [home]}.get(permission.scope, namespaces or [""])
+            for namespace in places:
                 key = (permission.group, permission.resource, verb, namespace)
                 wanted.setdefault(key, (permission, []))[1].append(info.name)
     try:

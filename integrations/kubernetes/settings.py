@@ -33,6 +33,9 @@ class ClusterSettings(BaseModel):
     allow_exec: bool = False  # a kubeconfig may start a program to log in: off unless asked for
     protect: tuple[str, ...] = ()  # namespaces; the guard rails add them to their own
     namespaces: tuple[str, ...] = ()  # where `doctor` asks for rights; empty: everywhere
+    home: str = (
+        "responder"  # the namespace of our own objects; its name begins those of the cluster
+    )
     pause: str = ""  # "namespace/configmap": its key `pause` stops new changes
     request_timeout: float = Field(default=10.0, gt=0, le=300)
     max_in_flight: int = Field(default=16, ge=1, le=256)

@@ -16,7 +16,7 @@ from responder.playbook.definition import Playbook
 from responder.ports import ActionInfo, Source
 from responder.settings import Settings
 
-__all__ = ["catalogue", "playbooks", "settings", "sources"]
+__all__ = ["catalogue", "playbooks", "roles", "settings", "sources"]
 
 DEFAULT_FILE = Path("config.toml")
 
@@ -44,6 +44,16 @@ def sources() -> Mapping[str, Source]:
     from responder.wiring.known import sources as known
 
     return known()
+
+
+def roles(paths: Sequence[Path], *, home: str, namespaces: Sequence[str]) -> list[dict[str, Any]]:
+    """The Kubernetes manifests that the playbooks need. Raises `PlaybookError`."""
+    from responder.wiring import known
+    from responder.wiring.rbac import manifests, uses
+
+    named = {name for playbook in playbooks(paths) for name in uses(playbook)}
+    infos = [info for name, info in catalogue().items() if name in named]
+    return manifests(infos, account_namespace=home, namespaces=namespaces, base=known.permissions())
 
 
 def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:

@@ -32,6 +32,7 @@ ENTRIES = {
     "resume": ("status:resume", "Let changes go on."),
     "playbook": ("playbook:playbook", "List, show, lint, test, schema, graph."),
     "rehearse": ("rehearse:rehearse", "Run a playbook against a rehearsal world."),
+    "rbac": ("rbac:rbac", "The Kubernetes roles that playbooks need, and no more."),
     "evidence": ("evidence:evidence", "List, show, verify, export."),
     "audit": ("audit:audit", "Who did what; verify the chain."),
     "token": ("token:token", "Create, list, revoke API tokens."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -28,7 +28,7 @@ from responder.service import Core, Live, Metrics, News, Pause, Service
 from responder.settings import Settings, load, seconds
 from responder.store.interface import Event, Store
 from responder.store.sqlite import SqliteStore
-from responder.wiring import parts
+from responder.wiring import parts, rbac
 from responder.wiring.evidence import StoreEvidence
 from responder.wiring.usage import Usage
 
@@ -147,7 +147,10 @@ async def _assemble(
     """Everything joined, nothing started. `open_`: loopback needs no token (demo)."""
     metrics, news = Metrics(version()), News()
     world = replace(world, observe=metrics.count_call)
-    found = (*parts.integrations_of(settings, world, StoreEvidence(store, world)), *extra)
+    in_force: list[Live] = []
+    evidence = StoreEvidence(store, world)
+    made = parts.integrations_of(settings, world, evidence, lambda: _used(in_force))
+    found = (*made, *extra)
     actions = {action.info.name: action for one in found for action in one.actions}
     catalogue = {name: action.info for name, action in actions.items()}
     sources = {source.name: source for one in found for source in one.sources}
@@ -157,6 +160,7 @@ async def _assemble(
         return load_text(text, file, catalogue, sources)
 
     live = Live(compile_text, parts.playbooks(settings, catalogue, sources))
+    in_force.append(live)
     pause = Pause(
         settings.store.path.parent / "PAUSE", [p for one in found for p in one.pausers], world
     )
@@ -188,6 +192,12 @@ async def _assemble(
         anonymous=open_,
     )
     return App(service=Service(core), settings=settings, store=store)
+
+
+def _used(in_force: Iterable[Live]) -> frozenset[str]:
+    """The actions of the playbooks in force."""
+    playbooks = (one for live in in_force for one in live.by_name.values())
+    return frozenset(name for one in playbooks for name in rbac.uses(one))
 
 
 def _performer(

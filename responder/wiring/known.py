@@ -9,9 +9,9 @@ import integrations
 from responder.clock import World
 from responder.errors import StepFailed
 from responder.model import Secret
-from responder.ports import ActionInfo, Call, Integration, Kit, Source
+from responder.ports import ActionInfo, Call, Integration, Kit, Permission, Source
 
-__all__ = ["catalogue", "sources"]
+__all__ = ["catalogue", "permissions", "sources"]
 
 # Set-up does no I/O, so a section that reaches nothing is enough to ask what an integration has.
 _NOWHERE: Mapping[str, Mapping[str, Any]] = {
@@ -40,6 +40,12 @@ def catalogue() -> Mapping[str, ActionInfo]:
         made = _made(module, _NOWHERE[section])
         found |= {action.info.name: action.info for action in made.actions}
     return found
+
+
+def permissions() -> tuple[Permission, ...]:
+    """What the integrations need beside their actions."""
+    made = [_made(module, _NOWHERE[section]) for section, module in integrations.SECTIONS.items()]
+    return tuple(right for one in made for right in one.permissions)
 
 
 def sources() -> Mapping[str, Source]:

@@ -145,15 +145,22 @@ def _reader(expression: Any) -> Callable[[Any], Any]:
 
 
 def integrations_of(
-    settings: Settings, world: World, evidence: EvidenceSink
+    settings: Settings,
+    world: World,
+    evidence: EvidenceSink,
+    used: Callable[[], frozenset[str]] | None = None,
 ) -> tuple[Integration, ...]:
-    """Everything that is configured, set up; registries first, since forges ask them."""
+    """Everything that is configured, set up; registries first, since forges ask them.
+
+    `used` names the actions of the playbooks in force, once there are any.
+    """
     images = tuple(ImageRoute(**image.model_dump()) for image in settings.images)
     registries = _set_up("registries", settings.registries, world, Kit(evidence=evidence))
     kit = Kit(
         evidence=evidence,
         images=images,
         digest_of=registries.digest_of if registries else None,
+        used=used,
     )
     found = [registries] if registries else []
     for section in ("clusters", "forges"):

@@ -1,29 +1,38 @@
 """Kubernetes roles from what the actions declare: nothing is listed twice.
 
-The rules are exactly the declared ones. No wildcard, no secrets, no `nodes/proxy`, no `escalate`,
-`bind` or `impersonate` can come out of here unless an action declares it.
+The rules are exactly the declared ones, a role for each concern (`ActionInfo.role`), so that each
+can be bound, left out, or given to an account of its own. No wildcard, no secrets, no
+`nodes/proxy`, no `escalate`, `bind` or `impersonate` can come out of here unless an action
+declares it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from responder.ports import ActionInfo
+from responder.playbook.definition import Playbook
+from responder.ports import ActionInfo, Permission
 
-__all__ = ["manifests", "rules"]
+__all__ = ["manifests", "rules", "uses"]
 
 NAME = "responder"
 SWITCH = "controls"  # the ConfigMap whose key `pause` holds changes; see clusters.<name>.pause
+_READER = "reader"  # the concern of what is needed beside the actions
+_RBAC = "rbac.authorization.k8s.io/v1"
 
 
-def rules(infos: Iterable[ActionInfo], scope: str) -> list[dict[str, Any]]:
-    """The rules of one scope (`namespace` or `cluster`), one for each group and resource."""
+def uses(playbook: Playbook) -> frozenset[str]:
+    """The actions that a playbook names, its closing steps included."""
+    return frozenset(step.use for step in (*playbook.steps.values(), *playbook.finally_))
+
+
+def rules(permissions: Iterable[Permission], scope: str) -> list[dict[str, Any]]:
+    """The rules of one scope, one for each group and resource."""
     verbs: dict[tuple[str, str], set[str]] = {}
-    for info in infos:
-        for right in info.permissions:
-            if right.system == "kubernetes" and right.scope == scope:
-                verbs.setdefault((right.group, right.resource), set()).update(right.verbs)
+    for right in permissions:
+        if right.system == "kubernetes" and right.scope == scope:
+            verbs.setdefault((right.group, right.resource), set()).update(right.verbs)
     return [
         {"apiGroups": [group], "resources": [resource], "verbs": sorted(found)}
         for (group, resource), found in sorted(verbs.items())
@@ -31,28 +40,57 @@ def rules(infos: Iterable[ActionInfo], scope: str) -> list[dict[str, Any]]:
 
 
 def manifests(
-    infos: Iterable[ActionInfo], *, account_namespace: str, namespaces: Iterable[str]
+    infos: Iterable[ActionInfo],
+    *,
+    account_namespace: str,
+    namespaces: Iterable[str],
+    base: Iterable[Permission] = (),
 ) -> list[dict[str, Any]]:
-    """A service account, a role bound in each namespace, one for what has none, and the switch."""
-    infos = list(infos)
+    """A service account, the roles of each concern with their bindings, and the switch.
+
+    What is asked of a namespace is bound in each of `namespaces`, what is asked of the cluster in
+    all of it, and what is asked of our home in `account_namespace`.
+    """
     account = {"kind": "ServiceAccount", "name": NAME, "namespace": account_namespace}
-    found = [
-        _object("v1", "ServiceAccount", NAME, account_namespace),
-        _object(_RBAC, "ClusterRole", NAME, rules=rules(infos, "namespace")),
-        _object(_RBAC, "ClusterRole", f"{NAME}-nodes", rules=rules(infos, "cluster")),
-        _binding("ClusterRoleBinding", f"{NAME}-nodes", account),
-    ]
-    found += [_binding("RoleBinding", NAME, account, name) for name in namespaces]
+    watched = list(namespaces)
+    found = [_object("v1", "ServiceAccount", NAME, account_namespace)]
+    for concern, rights in sorted(_by_concern(infos, base).items()):
+        found += _roles(f"{NAME}-{concern}", rights, account, watched)
     read = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
     rule = {**read, "resourceNames": [SWITCH]}
-    return [
-        *found,
-        _object(_RBAC, "Role", f"{NAME}-{SWITCH}", account_namespace, rules=[rule]),
-        _binding("RoleBinding", f"{NAME}-{SWITCH}", account, account_namespace, kind_of="Role"),
-    ]
+    return [*found, *_home(f"{NAME}-{SWITCH}", [rule], account)]
 
 
-_RBAC = "rbac.authorization.k8s.io/v1"
+def _by_concern(
+    infos: Iterable[ActionInfo], base: Iterable[Permission]
+) -> dict[str, list[Permission]]:
+    found: dict[str, list[Permission]] = {_READER: list(base)}
+    for info in infos:
+        found.setdefault(info.role, []).extend(info.permissions)
+    return found
+
+
+def _roles(
+    name: str, rights: list[Permission], account: Mapping[str, str], namespaces: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The roles of one concern; what would be empty is left out."""
+    if asked := rules(rights, "namespace"):
+        yield _object(_RBAC, "ClusterRole", name, rules=asked)
+        for namespace in namespaces:
+            yield _binding("RoleBinding", name, account, namespace)
+    if asked := rules(rights, "cluster"):
+        yield _object(_RBAC, "ClusterRole", f"{name}-cluster", rules=asked)
+        yield _binding("ClusterRoleBinding", f"{name}-cluster", account)
+    if asked := rules(rights, "home"):
+        yield from _home(f"{name}-home", asked, account)
+
+
+def _home(
+    name: str, asked: list[dict[str, Any]], account: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    place = account["namespace"]
+    yield _object(_RBAC, "Role", name, place, rules=asked)
+    yield _binding("RoleBinding", name, account, place, kind_of="Role")
 
 
 def _object(version: str, kind: str, name: str, namespace: str = "", **more: Any) -> dict[str, Any]:

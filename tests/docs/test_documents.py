@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ from responder.playbook.loading import load_dump, load_folder
 from responder.playbook.shipped import shipped_folder
 from responder.settings import Settings
 from responder.wiring import offline, parts
-from responder.wiring.known import catalogue, sources
-from responder.wiring.rbac import manifests
+from responder.wiring.known import catalogue, permissions, sources
+from responder.wiring.rbac import manifests, uses
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -166,22 +168,64 @@ def test_the_example_shows_the_default_where_it_says_so(section: str, field: str
     assert shown == (default.value if hasattr(default, "value") else default)
 
 
-def test_the_roles_are_what_the_actions_declare() -> None:
-    """deploy/rbac.yaml equals the generated manifests."""
+def roles(names: Iterable[str]) -> list[dict[str, Any]]:
+    """The manifests for these actions, with `shop` watched over."""
+    wanted = set(names)
+    infos = [info for name, info in catalogue().items() if name in wanted]
+    return manifests(infos, account_namespace="responder", namespaces=["shop"], base=permissions())
+
+
+def shipped_roles() -> list[dict[str, Any]]:
+    """The manifests for what the shipped playbooks use."""
+    loaded = load_folder([shipped_folder()], catalogue(), frozenset(sources()))
+    return roles(name for playbook in loaded for name in uses(playbook))
+
+
+def test_the_roles_are_what_the_shipped_playbooks_need() -> None:
+    """deploy/rbac.yaml equals the generated manifests, and what `responder rbac` prints."""
     written = load_dump((ROOT / "deploy" / "rbac.yaml").read_text(encoding="utf-8"))
-    made = manifests(catalogue().values(), account_namespace="responder", namespaces=["shop"])
+    printed = CliRunner().invoke(cli, ["rbac", "--namespace", "shop"])
+    folder = ["--for", str(shipped_folder()), "-o", "json"]
+    listed = CliRunner().invoke(cli, ["rbac", "--namespace", "shop", *folder])
 
-    assert made == written
+    assert shipped_roles() == written
+    assert load_dump(printed.output) == written
+    assert json.loads(listed.output)["items"] == written
 
 
-def test_no_role_reaches_too_far() -> None:
-    """No wildcard, no secrets, no node proxy, no way to more rights."""
-    made = manifests(catalogue().values(), account_namespace="responder", namespaces=["shop"])
-    rules = [rule for item in made for rule in item.get("rules", [])]
+def test_no_role_of_the_shipped_playbooks_reaches_too_far() -> None:
+    """No wildcard, no secrets, no admission policy, no node proxy, no way to more rights."""
+    rules = [rule for item in shipped_roles() for rule in item.get("rules", [])]
+    never = {"*", "secrets", "nodes/proxy", "pods/exec", "rolebindings", "clusterrolebindings"}
 
     for rule in rules:
-        assert not {"*", "secrets", "nodes/proxy", "pods/exec"} & set(rule["resources"])
-        assert not {"*", "escalate", "bind", "impersonate"} & set(rule["verbs"])
+        assert not never & set(rule["resources"])
+        assert "admissionregistration.k8s.io" not in rule["apiGroups"]
+        _must_lead_nowhere(rule)
+
+
+def _must_lead_nowhere(rule: Mapping[str, Any]) -> None:
+    assert not {"*", "escalate", "bind", "impersonate"} & set(rule["verbs"])
+    assert not {"*", "nodes/proxy", "pods/exec"} & set(rule["resources"])
+    assert not ("pods" in rule["resources"] and "create" in rule["verbs"])
+    reads = {"get", "watch"} & set(rule["verbs"])
+    assert not ("secrets" in rule["resources"] and reads)
+
+
+def test_what_reaches_far_stands_in_a_role_of_its_own() -> None:
+    """Admission policies and bindings of rights are in no role but their concern's."""
+    far = {
+        "secrets": "responder-identity",
+        "rolebindings": "responder-identity",
+        "clusterrolebindings": "responder-identity",
+        "validatingadmissionpolicies": "responder-admission",
+        "validatingadmissionpolicybindings": "responder-admission",
+    }
+    for item in roles(catalogue()):
+        for rule in item.get("rules", []):
+            _must_lead_nowhere(rule)
+            for resource in rule["resources"]:
+                assert item["metadata"]["name"].startswith(far.get(resource, "responder"))
 
 
 async def test_shipped_playbooks_load_and_pass_their_own_tests() -> None:

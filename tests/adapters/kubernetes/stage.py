@@ -13,7 +13,7 @@ from aiohttp import web
 from integrations.kubernetes import setup
 from responder.clock import World
 from responder.model import Plan, Target
-from responder.ports import Action, Call, Done, Integration, Kit, Pending
+from responder.ports import Action, ActionInfo, Call, Done, Integration, Kit, Pending
 from tests.real.cluster import ControlPlane
 from tests.real.waiting import eventually
 
@@ -44,20 +44,28 @@ class Shelf:
 
 def account(plane: ControlPlane, namespace: str, actions: Sequence[Action], skip: str = "") -> str:
     """A token whose Role holds what the actions declare, less one "verb resource"."""
+    return account_for(plane, namespace, [item.info for item in actions], skip=skip)
+
+
+def account_for(
+    plane: ControlPlane, namespace: str, infos: Sequence[ActionInfo], *, skip: str = ""
+) -> str:
+    """The same for actions that are not set up yet."""
     name = f"responder-{secrets.token_hex(4)}"
     token = plane.token_for(namespace, name)
     for scope in ("namespace", "cluster"):
-        _bind(plane, namespace, name, scope, rules(actions, scope, skip))
+        _bind(plane, namespace, name, scope, rules(infos, scope, skip))
     return token
 
 
-def rules(actions: Sequence[Action], scope: str, skip: str = "") -> list[dict[str, Any]]:
+def rules(infos: Sequence[ActionInfo], scope: str, skip: str = "") -> list[dict[str, Any]]:
     """RBAC rules made of declared permissions and nothing else."""
     found = []
-    for action in actions:
-        for right in action.info.permissions:
+    for info in infos:
+        for right in info.permissions:
             verbs = [verb for verb in right.verbs if f"{verb} {right.resource}" != skip]
-            if right.scope == scope and verbs:
+            place = "namespace" if right.scope == "home" else right.scope
+            if place == scope and verbs:
                 rule = {"apiGroups": [right.group], "resources": [right.resource], "verbs": verbs}
                 found.append(rule)
     return found

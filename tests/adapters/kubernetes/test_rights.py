@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from integrations.kubernetes import INFOS
 from responder.errors import StepFailed
-from responder.model import Target, VerdictLevel
+from responder.model import VerdictLevel
 from responder.ports import ActionInfo
 from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes.asking import asked, setting, short
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 
@@ -27,37 +27,18 @@ EACH_RIGHT = [
 SNAPSHOT = next(info for info in INFOS if info.name == "kubernetes.snapshot")
 
 
-def asked(info: ActionInfo, namespace: str) -> Any:
-    """A request that the action can fulfil on the stage of `setting`."""
-    params: Mapping[str, Any] = {"pod": f"{namespace}/solo"}
-    if info.name == "kubernetes.redeploy":
-        params = {"workload": "Deployment/cart", "image": stage.NEW}
-    return stage.call(info.name.removeprefix("kubernetes."), Target(namespace=namespace), **params)
-
-
-async def setting(plane: ControlPlane, info: ActionInfo, namespace: str) -> None:
-    """What the action needs to find: a workload, a pod, an isolated pod."""
-    if info.name == "kubernetes.redeploy":
-        stage.workload(plane, namespace, "Deployment", replicas=0)
-        return
-    stage.bare(plane, namespace, bound=info.name == "kubernetes.snapshot")
-    if info.name in {"kubernetes.release_pod", "kubernetes.delete_pod"}:
-        async with stage.product(plane, plane.admin_token) as made:
-            await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
-
-
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 async def test_an_action_works_with_its_declared_rights_and_no_other(
     control_plane: ControlPlane, namespace: str, info: ActionInfo
 ) -> None:
     """A service account with a Role of the declared rules: plan, apply, verify, undo."""
     await setting(control_plane, info, namespace)
-    name = info.name.removeprefix("kubernetes.")
+    name = short(info)
     request = asked(info, namespace)
     with FakeKubelet(control_plane, namespace):
         async with stage.product(control_plane, control_plane.admin_token) as admin:
             token = stage.account(control_plane, namespace, [stage.action(admin, name)])
-        async with stage.product(control_plane, token) as made:
+        async with stage.product(control_plane, token, home=namespace) as made:
             plan, result = await stage.perform(made, request)
             doer = stage.action(made, name)
             verdict = await doer.verify(request, plan, result)
@@ -75,10 +56,10 @@ async def test_without_one_right_an_action_refuses_before_it_changes_anything(
     """The refusal names the right and the rule that gives it."""
     await setting(control_plane, info, namespace)
     before = _world(control_plane, namespace)
-    name = info.name.removeprefix("kubernetes.")
+    name = short(info)
     async with stage.product(control_plane, control_plane.admin_token) as admin:
         token = stage.account(control_plane, namespace, [stage.action(admin, name)], skip=lost)
-    async with stage.product(control_plane, token) as made:
+    async with stage.product(control_plane, token, home=namespace) as made:
         with pytest.raises(StepFailed) as caught:
             await stage.perform(made, asked(info, namespace))
     verb, resource = lost.split()
@@ -110,7 +91,7 @@ async def test_evidence_is_kept_without_one_right_and_the_gap_names_it(
     async with stage.product(control_plane, control_plane.admin_token) as admin:
         doer = stage.action(admin, "snapshot")
         token = stage.account(control_plane, namespace, [doer], skip=lost)
-    async with stage.product(control_plane, token) as made:
+    async with stage.product(control_plane, token, home=namespace) as made:
         if lost == "get pods":
             with pytest.raises(StepFailed, match="/pods/solo: HTTP 403"):
                 await stage.perform(made, request)
@@ -128,9 +109,9 @@ async def test_the_doctor_names_missing_rules_and_is_content_with_all(
     async with stage.product(control_plane, control_plane.admin_token) as admin:
         full = stage.account(control_plane, namespace, admin.actions)
         less = stage.account(control_plane, namespace, admin.actions, skip="patch deployments")
-    async with stage.product(control_plane, full, namespaces=(namespace,)) as made:
+    async with stage.product(control_plane, full, namespaces=(namespace,), home=namespace) as made:
         assert await made.checks["kubernetes:prod"]() == "ok"
-    async with stage.product(control_plane, less, namespaces=(namespace,)) as made:
+    async with stage.product(control_plane, less, namespaces=(namespace,), home=namespace) as made:
         text = await made.checks["kubernetes:prod"]()
     assert 'apiGroups ["apps"], resources ["deployments"], verbs ["patch"]' in text
     assert namespace in text

@@ -1,0 +1,45 @@
+"""The Kubernetes roles that playbooks need, and no other right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from responder.cli._output import yaml
+
+__all__ = ["rbac"]
+
+
+@click.command()
+@click.option(
+    "--for",
+    "paths",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Playbook files and folders; may be given several times. Default: the shipped ones.",
+)
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    help="A namespace to watch over; may be given several times.",
+)
+@click.option(
+    "--home", default="responder", show_default=True, help="The namespace responder lives in."
+)
+@click.option("-o", "--output", "form", type=click.Choice(["yaml", "json"]), default="yaml")
+def rbac(paths: tuple[Path, ...], namespaces: tuple[str, ...], home: str, form: str) -> None:
+    """Print service account, roles and bindings for exactly what the playbooks use.
+
+    One role for each concern: reader, containment, collector, deployer, identity, admission. Leave
+    out what you do not want to grant; `responder doctor` then names what is missing.
+    """
+    from responder.cli import _offline
+
+    made = _offline.roles(paths, home=home, namespaces=namespaces)
+    if form == "json":
+        click.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2))
+        return
+    click.echo("\n---\n".join("\n".join(yaml(item)) for item in made))
