@@ -1,4 +1,8 @@
-"""What the simulation found, each as the smallest story that shows it."""
+"""What the simulation found, or what building it made plain, each as its smallest story.
+
+Seeds found the lost quorum, the change that a pause did not hold, and the pause that a resume
+undid; the others were seen while reading the engine for it, and no seed reaches them.
+"""
 
 from __future__ import annotations
 
