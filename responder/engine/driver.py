@@ -12,11 +12,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from responder.clock import SECOND, World
 from responder.engine import story
-from responder.engine.machine import Command, begin, fold_all
+from responder.engine.machine import Command, Kind, begin, fold_all
 from responder.engine.performing import Performer
 from responder.engine.state import RunState
 from responder.engine.turn import Turn, take_turn
@@ -29,6 +28,7 @@ __all__ = ["Driver", "Hooks"]
 log = logging.getLogger(__name__)
 STRIKES = 3  # unexpected failures of one run before it is set aside
 _PAUSE_LOOK = SECOND  # between two looks at a pause from a held run
+_CHANGES = {Kind.APPLY, Kind.UNDO}  # their intent is on disk before they begin
 _IDLE_LOOK = 5.0  # seconds without any wake before the store is asked again: clocks may jump
 
 
@@ -47,6 +47,10 @@ class _Active:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: dict[str, asyncio.Task[list[Event]]] = field(default_factory=dict)
     heard: bool = False
+
+    def rouse(self, _ended: object) -> None:
+        """A call has ended, or the time is over: look now."""
+        self.wake.set()
 
 
 class Driver:
@@ -200,6 +204,8 @@ class Driver:
             turn = take_turn(run, results, now, set(active.tasks), self._hold)
             launches = [] if self._stopping else turn.launches
             idle = not launches and not active.tasks
+            # what only reads need not wait for the disk; a change waits for its intent
+            self._launch(turn.run, active, [c for c in launches if c.kind not in _CHANGES])
             saved = await self._save(run, turn, idle=idle)
             if saved is None:
                 active.heard = True
@@ -210,10 +216,14 @@ class Driver:
             run = fold_all(run, saved)
             if idle and not active.heard:
                 return
-            for command in launches:
-                perform = self._performer.perform(run, command)
-                active.tasks[command.step] = asyncio.create_task(perform)
+            self._launch(run, active, [c for c in launches if c.kind in _CHANGES])
             results = await self._collect(active, self._until_next(turn))
+
+    def _launch(self, run: RunState, active: _Active, commands: Sequence[Command]) -> None:
+        for command in commands:
+            task = asyncio.create_task(self._performer.perform(run, command))
+            task.add_done_callback(active.rouse)
+            active.tasks[command.step] = task
 
     def _until_next(self, turn: Turn) -> float | None:
         """Seconds until time alone changes something beside the calls in flight."""
@@ -252,17 +262,8 @@ class Driver:
 
     async def _collect(self, active: _Active, seconds: float | None) -> list[Event]:
         """Wait for the end of a call, a voice, or the time; the events of calls that ended."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(active.wake.wait())]
-        if seconds is not None:
-            waits.append(asyncio.ensure_future(self._world.clock.sleep(seconds)))
-        try:
-            if not active.heard and active.tasks:
-                calls = active.tasks.values()
-                await asyncio.wait({*calls, *waits}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        if active.tasks and not active.heard:
+            await self._roused(active, seconds)
         active.wake.clear()
         events: list[Event] = []
         for step, task in list(active.tasks.items()):
@@ -270,6 +271,19 @@ class Driver:
                 del active.tasks[step]
                 events += task.result()
         return events
+
+    async def _roused(self, active: _Active, seconds: float | None) -> None:
+        if seconds is None:
+            await active.wake.wait()
+            return
+        alarm = asyncio.create_task(self._world.clock.sleep(seconds))
+        alarm.add_done_callback(active.rouse)
+        try:
+            await active.wake.wait()
+        finally:
+            alarm.remove_done_callback(active.rouse)
+            alarm.cancel()
+            await asyncio.gather(alarm, return_exceptions=True)
 
     # ----------------------------------------------------------------- poison
 
