@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from responder.clock import duration
 from responder.errors import ConfigError
 from responder.model import Mode, Secret
-from responder.text import suggestion
+from responder.text import suggestion, veiled
 
 __all__ = ["Guards", "Hook", "Image", "Server", "Settings", "load", "resolve_secrets", "seconds"]
 
@@ -60,7 +60,8 @@ class StoreSection(Section):
         """The file behind `sqlite://`; three slashes are relative, four absolute."""
         if not self.url.startswith("sqlite:///"):
             raise ConfigError(
-                f'store.url: expected "sqlite:///path", got "{self.url}"; only SQLite is built in'
+                f'store.url: expected "sqlite:///path", got "{veiled(self.url)}"; '
+                "only SQLite is built in"
             )
         return Path(self.url.removeprefix("sqlite:///"))
 

@@ -11,11 +11,38 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["Secret", "cut", "did_you_mean", "for_label", "for_terminal", "slug", "suggestion"]
+__all__ = [
+    "SOUNDS_SECRET",
+    "Secret",
+    "cut",
+    "did_you_mean",
+    "for_label",
+    "for_terminal",
+    "slug",
+    "suggestion",
+    "veiled",
+]
 
 _LABEL = re.compile(r"[^A-Za-z0-9_.-]+")
 _LABEL_MAX = 63  # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
 _CONTROL = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+# Names of settings and variables whose values are not shown.
+SOUNDS_SECRET = re.compile(
+    r"passw|passphrase|pwd|secret|token|credential|bearer|auth|(api|access|private|routing)[_-]?key",
+    re.IGNORECASE,
+)
+_VEILED_MAX = 4096  # characters looked at; the patterns below are not linear in every text
+_VEILS = (
+    re.compile(r"(?P<keep>\b(?:bearer|basic|token) +)[\w.~+/=-]{8,}", re.IGNORECASE),
+    re.compile(r"(?P<keep>://)(?:[^\s@/:]*:[^\s@]+|[^\s@/]+)(?=@)"),
+    re.compile(
+        rf"(?P<keep>(?<![\w.-])[\w.-]*(?:{SOUNDS_SECRET.pattern})[\w.-]*"
+        r"(?:=[\"']?|\\?[\"'] *: *\\?[\"']))[^\s\"'\\,;&]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<keep>\bvalue\\?[\"']? *: *\\?[\"'])[^\"'\\]+", re.IGNORECASE),
+)
 
 
 class Secret:
@@ -68,6 +95,22 @@ def cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}…(+{len(text) - limit})"
+
+
+def veiled(text: str, *known: str) -> str:
+    """The text without credentials: the known ones, and whatever has the shape of one.
+
+    For sentences of outside systems, which may repeat what they were sent: credentials of a
+    header, user and password of a URL, `NAME=value` and `"name": "value"` where the name sounds
+    secret, and the value that a validation complains about. Never a proof that nothing is left.
+    """
+    text = cut(text, _VEILED_MAX)
+    for secret in known:
+        if secret:
+            text = text.replace(secret, "***")
+    for pattern in _VEILS:
+        text = pattern.sub(r"\g<keep>***", text)
+    return text
 
 
 def for_label(text: str) -> str:

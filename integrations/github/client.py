@@ -33,7 +33,7 @@ from integrations.github.runs import Run
 from integrations.github.settings import ForgeSettings
 from responder.clock import SECOND, World, iso
 from responder.errors import NotFound, StepFailed
-from responder.text import for_terminal
+from responder.text import for_terminal, veiled
 
 __all__ = ["Artifact", "Forge"]
 
@@ -283,7 +283,7 @@ def _message(error: github.GithubException) -> str:
     """GitHub's own sentence on a refused request; a known-safe field, shortened and defused."""
     data = error.data
     message = data.get("message") if isinstance(data, dict) else None
-    return for_terminal(message, 200) if isinstance(message, str) else "refused as invalid"
+    return for_terminal(veiled(message), 200) if isinstance(message, str) else "refused as invalid"
 
 
 def _never_connected(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from functools import partial
 
 MIB = 1 << 20
 HELD = 60  # connections of each slow kind
+_PAUSE = 0.01  # seconds between two attacks
 WHOLE, CUT, ANY_4XX = {"202"}, {"cut"}, {"400", "408", "413", "415", "417", "431"}
 
 Attack = Callable[[socket.socket], None]
@@ -172,6 +173,7 @@ def main() -> None:
     while not rounds or time.monotonic() < ends:
         for name, (sent, _) in attacks.items():
             caller.note(name, sent)
+            time.sleep(_PAUSE)
         caller.note("length too great", caller.body(b"{}", 5), half_close=True)
         rounds += 1
     slow.join()

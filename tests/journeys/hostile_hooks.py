@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.journeys.hostile_canaries import canary
+
 SECRETS: Mapping[str, str] = {
-    name: f"{name.lower().replace('_', '-')}-7c1e55"
+    name: canary(name)
     for name in (
         "BEARER_NEW",
         "BEARER_OLD",
@@ -23,7 +25,7 @@ SECRETS: Mapping[str, str] = {
         "FORGE",
     )
 }
-CONFIG = """
+WORLD = """
 [clusters.prod]
 api = "http://127.0.0.1:9"
 [forges.github]
@@ -31,6 +33,8 @@ base_url = "http://127.0.0.1:9"
 token = {env = "FORGE"}
 [playbooks]
 shipped = ["quarantine-pod", "collect-evidence"]
+"""
+HOOKS = """
 [hooks.falco-bearer]
 source = "falco"
 auth = {bearer = [{env = "BEARER_NEW"}, {env = "BEARER_OLD"}]}

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.journeys.hostile_hooks import CONFIG, SECRETS, SENDERS, encoded, keyed
+from tests.journeys.hostile_hooks import HOOKS as HOOKS_CONFIG
+from tests.journeys.hostile_hooks import SECRETS, SENDERS, WORLD, encoded, keyed
 from tests.journeys.hostile_payloads import (
     ODD,
     TOO_DEEP,
@@ -42,7 +43,7 @@ BROKEN = re.compile(r"Traceback|unexpected failure|source failed|matching failed
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Serving]:
     """A server with every kind of hook and every way to prove who sends."""
-    with served(tmp_path, CONFIG, SECRETS) as serving:
+    with served(tmp_path, WORLD + HOOKS_CONFIG, SECRETS) as serving:
         yield serving
 
 
@@ -280,7 +281,8 @@ def test_attackers_are_refused_and_a_healthy_sender_hardly_notices(server: Servi
     before = server.forget_peak()
     told, took = attacked(server, ATTACK)
     grown = (server.peak() - before) / MIB
-    calm, busy = p99(quiet), p99(took)
+    after = healthy(server.url, 300, "after")
+    calm, busy = max(p99(quiet), p99(after)), p99(took)
     print(f"{told['rounds']} rounds of {len(told['right'])} attacks, memory +{grown:.1f} MiB")
     print(f"healthy p99: {calm:.1f} ms alone, {busy:.1f} ms of {len(took)} under attack")
     print("\n".join(f"  {name}: {seen}" for name, seen in told["seen"].items()))
@@ -290,7 +292,7 @@ def test_attackers_are_refused_and_a_healthy_sender_hardly_notices(server: Servi
     assert grown < 64
     assert busy < max(50.0, 4 * calm), "only a machine that is slow without attack may take longer"
     kept = {str(row[0]) for row in server.rows("SELECT body FROM alerts")}
-    assert sum('"healthy ' in body for body in kept) == len(quiet) + len(took)
+    assert sum('"healthy ' in body for body in kept) == len(quiet) + len(took) + len(after)
     check_quiet(server)
     lines = server.said().count("\n")
     assert lines < 200, f"{lines} log lines"
