@@ -17,7 +17,7 @@ from responder.clock import SECOND, World
 from responder.engine import story
 from responder.engine.machine import Command, Kind, begin, fold_all
 from responder.engine.performing import Performer
-from responder.engine.state import RunState
+from responder.engine.state import RunState, evolve
 from responder.engine.turn import Turn, take_turn
 from responder.errors import NotFound, PlaybookError, StoreUnavailable
 from responder.playbook.definition import Playbook
@@ -213,7 +213,9 @@ class Driver:
                 continue
             if len(saved) > len(turn.events):
                 active.heard = True  # somebody wrote between our two looks
-            run = fold_all(run, saved)
+                run = fold_all(run, saved)
+            elif saved:
+                run = evolve(turn.run, seq=saved[-1].seq)  # folded already, without its place
             if idle and not active.heard:
                 return
             self._launch(run, active, [c for c in launches if c.kind in _CHANGES])
