@@ -57,7 +57,7 @@ def _hidden(value: Any, key: str = "", *, in_auth: bool = False) -> Any:
         return [_hidden(item, key, in_auth=in_auth) for item in value]
     if not isinstance(value, str):
         return value
-    secret = key not in _OPEN if in_auth else SOUNDS_SECRET.search(key) or key == "private_key"
+    secret = key not in _OPEN if in_auth else SOUNDS_SECRET.search(key)
     return "***" if secret and value else veiled(value)
 
 

@@ -254,45 +254,54 @@ def p99(took: list[float]) -> float:
     return statistics.quantiles(took, n=100)[98] * 1000
 
 
-def attacked(server: Serving, seconds: float) -> tuple[dict[str, Any], list[float]]:
-    """Let the hostile process loose; what it saw, and what a healthy sender felt meanwhile."""
+def attacked(
+    server: Serving, calm: Serving, seconds: float
+) -> tuple[dict[str, Any], list[float], list[float]]:
+    """Let the hostile process loose on one server; what it saw, and what healthy senders felt.
+
+    The calm server is asked in the same seconds: it is the floor that this machine gives.
+    """
     place = [server.url, "falco-bearer", SECRETS["BEARER_NEW"], str(seconds)]
     hostile = subprocess.Popen(
         [sys.executable, "-m", "tests.journeys.hostile_attacks", *place], stdout=subprocess.PIPE
     )
+    took: list[float] = []
+    floor: list[float] = []
     try:
-        took: list[float] = []
         while hostile.poll() is None:
-            took += healthy(server.url, 100, str(len(took)))
+            took += healthy(server.url, 50, str(len(took)))
+            floor += healthy(calm.url, 50, str(len(floor)))
         answer = hostile.communicate(timeout=60)[0]
     finally:
         if hostile.poll() is None:
             hostile.kill()
             hostile.wait(10)
     assert hostile.returncode == 0
-    return json.loads(answer), took
+    return json.loads(answer), took, floor
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_attackers_are_refused_and_a_healthy_sender_hardly_notices(server: Serving) -> None:
+def test_attackers_are_refused_and_a_healthy_sender_hardly_notices(
+    server: Serving, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Each attack has its right answer; memory +<64 MiB; a healthy p99 < 50 ms meanwhile."""
-    quiet = healthy(server.url, 300, "quiet")
+    healthy(server.url, 200, "warm")
     before = server.forget_peak()
-    told, took = attacked(server, ATTACK)
+    with served(tmp_path_factory.mktemp("calm"), WORLD + HOOKS_CONFIG, SECRETS) as calm:
+        told, took, floor = attacked(server, calm, ATTACK)
     grown = (server.peak() - before) / MIB
-    after = healthy(server.url, 300, "after")
-    calm, busy = max(p99(quiet), p99(after)), p99(took)
     print(f"{told['rounds']} rounds of {len(told['right'])} attacks, memory +{grown:.1f} MiB")
-    print(f"healthy p99: {calm:.1f} ms alone, {busy:.1f} ms of {len(took)} under attack")
+    print(f"healthy p99: {p99(took):.1f} ms of {len(took)}; {p99(floor):.1f} ms without attack")
     print("\n".join(f"  {name}: {seen}" for name, seen in told["seen"].items()))
     for name, seen in told["seen"].items():
         assert set(seen) <= set(told["right"][name]), f"{name}: {seen}"
     assert told["seen"].keys() == told["right"].keys()
     assert grown < 64
-    assert busy < max(50.0, 4 * calm), "only a machine that is slow without attack may take longer"
+    # a machine that makes a server wait which nobody attacks is no measure of the attack
+    assert p99(took) < max(50.0, 3 * p99(floor))
     kept = {str(row[0]) for row in server.rows("SELECT body FROM alerts")}
-    assert sum('"healthy ' in body for body in kept) == len(quiet) + len(took) + len(after)
+    assert sum('"healthy ' in body for body in kept) == 200 + len(took)
     check_quiet(server)
     lines = server.said().count("\n")
     assert lines < 200, f"{lines} log lines"
