@@ -35,7 +35,7 @@ def rows(lists: Iterable[Any]) -> list[JsonObject]:
 def findings(found: Sequence[tuple[str, Any]]) -> JsonObject:
     """What an alert says of `(id, severity's word)` pairs: counts, worst, ids, one text for all."""
     ranked = sorted(
-        {(name, values.severity_of(said)) for name, said in found},
+        {(name, values.severity_of(said)) for name, said in found if name},
         key=lambda pair: (-pair[1], pair[0]),
     )
     counts = {

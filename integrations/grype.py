@@ -29,7 +29,7 @@ MAPPING = Table(
     notes=MORE
     | {
         "rule": "`Grype report`.",
-        "target": "`target` is `source.target` when the source is an image.",
+        "image": "`target` is `source.target` when the source is an image.",
     },
 )
 IGNORED = (CLEAN,)
@@ -39,18 +39,11 @@ def _shape(item: JsonObject, _hook: HookInfo) -> JsonObject | str:
     matches = item.get("matches")
     if not isinstance(matches, list):
         return "not a report of Grype's: it has no list of matches"
-    found = [
-        (name, at(row, "vulnerability/severity"))
-        for row in rows([matches])
-        if (name := word(at(row, "vulnerability/id")))
-    ]
-    image = at(item, "source/type") == "image"
-    return {
-        **{key: value for key, value in item.items() if key != "matches"},
-        "rule": "Grype report",
-        "target": at(item, "source/target") if image else None,
-        **findings(found),
-    }
+    named = [one["vulnerability"] for one in rows([matches]) if at(one, "vulnerability/id")]
+    found = [(word(one["id"]), one.get("severity")) for one in named]
+    target = at(item, "source/target") if at(item, "source/type") == "image" else None
+    rest = {key: value for key, value in item.items() if key != "matches"}
+    return {**rest, "rule": "Grype report", "target": target, **findings(found)}
 
 
 SENDER = Sender(

@@ -1,0 +1,1 @@
+"""Every sender: what its payloads become, and that nothing else can become of them."""
