@@ -114,7 +114,7 @@ def openings(world: PolicyWorld, pod: Pod, direction: Direction) -> tuple[str, .
         if direction in policy.directions
     ]
     found += [
-        f"{policy.label} still allows {direction} (rule {index})"
+        f"{policy.label} {direction} rule {index} still lets something through"
         for policy, _ in selecting
         for index, _ in enumerate(policy.rules[direction])
     ]
@@ -256,11 +256,12 @@ def _block_text(stretches: list[tuple[Address, Address]]) -> str:
             joined[-1] = (joined[-1][0], last)
         else:
             joined.append((first, last))
-    texts = [str(net) for first, last in joined for net in _summary(first, last)]
+    texts = [_stretch_text(first, last) for first, last in joined]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more
 
 
-def _summary(first: Address, last: Address) -> Iterator[Network]:
-    found: Iterator[Network] = summarize_address_range(first, last)
-    return found
+def _stretch_text(first: Address, last: Address) -> str:
+    """One block, or where it is not one block, its first and last address."""
+    blocks: list[Network] = list(summarize_address_range(first, last))
+    return str(blocks[0]) if len(blocks) == 1 else f"{first}-{last}"

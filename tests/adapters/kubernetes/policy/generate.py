@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 Json = dict[str, Any]
@@ -105,8 +106,9 @@ class Maker:
             return self.rng.choice(({}, {"serviceSelector": {}}))
         if self.chance(0.25):
             block: Json = {"cidr": self.rng.choice(self.blocks)}
-            if self.chance(0.4):
-                block["except"] = [self.rng.choice(self.blocks)]
+            holes = [hole for hole in self.blocks if _is_inside(hole, block["cidr"])]
+            if holes and self.chance(0.5):
+                block["except"] = [self.rng.choice(holes)]
             return {"ipBlock": block}
         if self.chance(0.35):
             return {"podSelector": self.selector()}
@@ -134,7 +136,7 @@ class Maker:
         """An AdminNetworkPolicy, or the one BaselineAdminNetworkPolicy."""
         spec: Json = {"subject": self.subject()}
         if not baseline:
-            spec["priority"] = self.rng.randint(0, 4)
+            spec["priority"] = self.rng.randint(1, 5)
         actions = ("Allow", "Deny") if baseline else ("Allow", "Deny", "Pass")
         for way, key in (("ingress", "from"), ("egress", "to")):
             spec[way] = [self.admin_rule(key, actions, "ports") for _ in self.some(0, 2)]
@@ -146,7 +148,7 @@ class Maker:
         tier = self.rng.choice(("Admin", "Admin", "Baseline"))
         if self.chance(self.odd):
             tier = "Tomorrow"
-        spec: Json = {"tier": tier, "priority": self.rng.randint(0, 4), "subject": self.subject()}
+        spec: Json = {"tier": tier, "priority": self.rng.randint(1, 5), "subject": self.subject()}
         for way, key in (("ingress", "from"), ("egress", "to")):
             actions = ("Accept", "Deny", "Pass")
             spec[way] = [self.admin_rule(key, actions, "protocols") for _ in self.some(0, 2)]
@@ -258,6 +260,12 @@ class Maker:
         self.rng.shuffle(ends)
         port = self.rng.choice((*self.ports, 82, 479, 9999))
         return ends[0], ends[1], port, self.rng.choice(self.protocols)
+
+
+def _is_inside(hole: str, block: str) -> bool:
+    """The API server takes only holes that are smaller than their block."""
+    one, other = ip_network(hole), ip_network(block)
+    return one.version == other.version and one != other and one.subnet_of(other)  # type: ignore[arg-type]
 
 
 def space(name: str, team: str) -> Json:

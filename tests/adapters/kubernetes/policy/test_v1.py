@@ -316,7 +316,7 @@ def test_a_protocol_that_policies_do_not_speak_of_is_refused() -> None:
             [a_policy("a", ingress=[{"ports": [{"port": 1}]}, {}])],
             OUT,
             (
-                "address 192.0.2.7 is no pod that policies apply to",
+                "the source is no pod that policies apply to",
                 "NetworkPolicy shop/a ingress rule 1 allows it",
             ),
         ),
