@@ -39,6 +39,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
         self._known: dict[tuple[str, str], Counter] = {}
+        self._hooks: dict[str, Gauge] = {}
         make = self.registry
         self.received = _counter("events_received", "Alerts by fate", "source outcome", make)
         self.runs = _counter("runs", "Runs ended", "playbook outcome", make)
@@ -69,6 +70,14 @@ class Metrics:
         if child is None:
             child = self._known[key] = self.received.labels(source, outcome)
         child.inc()
+
+    def heard(self, hook: str, now: int, seconds: float) -> None:
+        """A hook was heard, and its alerts were stored after so many seconds."""
+        child = self._hooks.get(hook)
+        if child is None:
+            child = self._hooks[hook] = self.last_event.labels(hook)
+        child.set(now / SECOND)
+        self.accept_seconds.observe(seconds)
 
     def count_call(self, target: str, code: str) -> None:
         """One call to an outside system; its name is one of the configuration."""

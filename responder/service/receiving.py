@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from responder.clock import SECOND
 from responder.engine.intake import admit
 from responder.errors import BadAlert, BadRequest, NotFound, Unauthorized
 from responder.model import Alert, AlertKind, Role, Severity, digest_of
@@ -149,8 +148,8 @@ class Receiving:
         for alert, receipt in zip(alerts, receipts, strict=True):
             fate = "duplicate" if receipt.duplicate else _fate(alert, receipt)
             metrics.count_received(hook.source, fate)
-        metrics.last_event.labels(hook.name).set(self._core.world.clock.now() / SECOND)
-        metrics.accept_seconds.observe(self._core.world.clock.monotonic() - started)
+        clock = self._core.world.clock
+        metrics.heard(hook.name, clock.now(), clock.monotonic() - started)
 
 
 def _fate(alert: Alert, receipt: Receipt) -> str:

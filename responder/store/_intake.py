@@ -98,7 +98,7 @@ def prepare(item: Accept) -> Intake:
         body=encode(body),
         raw=clean(alert.raw),
         story=clean(alert.summary or alert.rule),
-        mark=encode({"alert": item.id}),
+        mark=f'{{"alert":"{item.id}"}}',  # an id is plain ASCII
         resolves=clean(alert.resolves or alert.fingerprint),
         resolved=resolved,
         opening=opening,
