@@ -9,9 +9,11 @@ stop another's.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from responder.clock import SECOND, World
 from responder.engine import story
@@ -22,10 +24,12 @@ from responder.engine.turn import Turn, take_turn
 from responder.errors import NotFound, PlaybookError, StoreUnavailable
 from responder.playbook.definition import Playbook
 from responder.store.interface import AuditEntry, Event, RunRow, RunUpdate, Store, TimelineEntry
+from responder.text import cut
 
 __all__ = ["Driver", "Hooks"]
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 STRIKES = 3  # unexpected failures of one run before it is set aside
 _PAUSE_LOOK = SECOND  # between two looks at a pause from a held run
 _CHANGES = {Kind.APPLY, Kind.UNDO}  # their intent is on disk before they begin
@@ -124,6 +128,9 @@ class Driver:
                 pause = 0.0 if more else await self._idle_time()
             except StoreUnavailable:
                 pause = 1.0
+            except Exception:
+                log.exception("the driver stumbled", extra={"event": "driver_bug"})
+                pause = 1.0  # open runs must not wait for a restart because of it
             if pause > 0:
                 await self._wait(pause)
 
@@ -199,14 +206,14 @@ class Driver:
         while True:
             if active.heard:
                 active.heard = False
-                _, run = await self.load(run_id)
+                _, run = await self._patiently(lambda: self.load(run_id))
             now = self._world.clock.now()
             turn = take_turn(run, results, now, set(active.tasks), self._hold)
-            launches = [] if self._stopping else turn.launches
+            launches = turn.launches
             idle = not launches and not active.tasks
             # what only reads need not wait for the disk; a change waits for its intent
             self._launch(turn.run, active, [c for c in launches if c.kind not in _CHANGES])
-            saved = await self._save(run, turn, idle=idle)
+            saved = await self._patiently(functools.partial(self._save, run, turn, idle=idle))
             if saved is None:
                 active.heard = True
                 results = []
@@ -227,6 +234,15 @@ class Driver:
             task.add_done_callback(active.rouse)
             active.tasks[command.step] = task
 
+    async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Wait for a store that is away: calls in flight end meanwhile, and no result is lost."""
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable:
+                log.warning("waiting for the store", extra={"event": "store_away"})
+                await self._world.clock.sleep(1.0)
+
     def _until_next(self, turn: Turn) -> float | None:
         """Seconds until time alone changes something beside the calls in flight."""
         if turn.held:
@@ -237,6 +253,8 @@ class Driver:
         return min(max((due - self._world.clock.now()) / SECOND, 0.001), _IDLE_LOOK)
 
     def _hold(self, run: RunState, command: Command) -> bool:
+        if self._stopping:
+            return True  # an intent that nobody carries out must not be written
         return self._performer.changes_world(run, command) and bool(self._hooks.paused())
 
     async def _save(self, run: RunState, turn: Turn, *, idle: bool) -> list[Event] | None:
@@ -308,7 +326,15 @@ class Driver:
             update = RunUpdate(
                 status="needs-attention", due=None, outcome="needs-attention", reason=reason
             )
-            await self._store.append(run_id, 0, [ended], update)
+            row, _ = await self._store.load_run(run_id)
+            line = TimelineEntry(
+                incident=row.incident,
+                at=now,
+                kind="run",
+                text=cut(f"run of {row.playbook} needs attention: {reason}", 600),
+                data={"run": run_id, "event": "run_finished"},
+            )
+            await self._store.append(run_id, 0, [ended], update, [line])
         except StoreUnavailable:
             log.warning("the store took no strike", extra={"event": "strike_lost"})
         except NotFound:

@@ -11,7 +11,7 @@ from typing import Any
 from responder.clock import SECOND
 from responder.engine.machine import Command, Kind
 from responder.engine.state import StepState
-from responder.errors import Conflict, ResponderError, StepRetry, Uncertain
+from responder.errors import Conflict, ResponderError, StepRetry, StoreUnavailable, Uncertain
 from responder.playbook.definition import Step
 from responder.store.interface import Event
 
@@ -47,9 +47,9 @@ def events_for(
     if isinstance(error, Uncertain):
         return event("step_uncertain", error=text)
     bug = not isinstance(error, ResponderError | TimeoutError)
-    temporary = isinstance(error, StepRetry | TimeoutError | Conflict)
+    temporary = isinstance(error, StepRetry | TimeoutError | Conflict | StoreUnavailable)
     applying = command.kind is Kind.APPLY
-    if applying and not looks_up and (bug or isinstance(error, TimeoutError)):
+    if applying and not looks_up and (bug or isinstance(error, TimeoutError | StoreUnavailable)):
         return event("step_uncertain", error=text)
     if not temporary and not (bug and applying):
         return event("step_failed", error=text)
@@ -71,7 +71,7 @@ def _undo_failed(
     error: Exception, command: Command, state: StepState, text: str, now: int
 ) -> list[Event]:
     data: dict[str, Any] = {"step": state.id, "error": text}
-    if not isinstance(error, StepRetry | TimeoutError):
+    if not isinstance(error, StepRetry | TimeoutError | StoreUnavailable):
         return [Event("undo_failed", now, data)]
     after = error.after if isinstance(error, StepRetry) else 2.0
     data["check_at"] = now + int(after * SECOND)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from responder.engine import brakes
 from responder.engine.state import RunState, StepState, StepStatus
-from responder.model import Alert, Target
+from responder.model import Alert, Plan, Target
 from responder.playbook.names import environment
 
 __all__ = ["environment_of", "history"]
@@ -28,10 +29,10 @@ def environment_of(run: RunState, state: StepState) -> dict[str, Any]:
     return env
 
 
-def history(run: RunState, step_id: str, window_pods: int) -> brakes.History:
-    """What was already applied, apart from this step, for the ceilings."""
+def history(run: RunState, step_id: str, plan: Plan, window_pods: int) -> brakes.History:
+    """What was already applied, apart from this step and its own pods, for the ceilings."""
     applied = [s for s in run.steps.values() if s.applied and s.id != step_id and s.plan]
-    pods = {w for s in applied for w in _pods(s)}
+    pods = {w for s in applied for w in _pods(s.plan or {})} - set(_pods(plan.to_json()))
     return brakes.History(
         run_pods=len(pods),
         run_nodes=sum(s.plan["blast"]["nodes"] for s in applied if s.plan),
@@ -39,11 +40,10 @@ def history(run: RunState, step_id: str, window_pods: int) -> brakes.History:
     )
 
 
-def _pods(state: StepState) -> list[str]:
-    changes = state.plan["changes"] if state.plan else []
+def _pods(plan: Mapping[str, Any]) -> list[str]:
     return [
         f"{c['ref'].get('namespace', '')}/{c['ref']['name']}"
-        for c in changes
+        for c in plan.get("changes", ())
         if c["ref"]["kind"] == "Pod"
     ]
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from responder.clock import SECOND, World, duration
-from responder.engine import brakes, failing, reversing
+from responder.engine import brakes, failing, resolving, reversing
 from responder.engine.knowing import environment_of, history
 from responder.engine.lanes import KeyedLocks, Lane
 from responder.engine.machine import Command, Kind
+from responder.engine.promises import Promises
 from responder.engine.state import RunState, StepState
-from responder.errors import NotFound, ResponderError, StepFailed, StepRetry
-from responder.model import Effect, Mode, Plan, Target
+from responder.errors import ResponderError, StepFailed
+from responder.model import Effect, Mode, Plan, Severity, Target
 from responder.playbook.definition import Step
 from responder.playbook.templates import TemplateError
 from responder.playbook.values import MISSING
@@ -30,6 +31,7 @@ from responder.store.interface import Event
 __all__ = ["Lanes", "Performer"]
 
 log = logging.getLogger(__name__)
+_MOST_ITEMS = 200  # of a for_each: what an alert lists must not become ten thousand steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class Performer:
         self._world = world
         self._lanes = lanes
         self._locks = KeyedLocks()
-        self._window_pods = window_pods
+        self._promises = Promises(window_pods, guard.window, world)
         self._paused = paused
 
     def changes_world(self, run: RunState, command: Command) -> bool:
@@ -74,7 +76,9 @@ class Performer:
     async def perform(self, run: RunState, command: Command) -> list[Event]:
         """Do it, and return the events to append."""
         if command.kind is Kind.RESOLVE:
-            return await self._resolve(run)
+            lane, urgency = self._lanes.containment, self._urgency(run)
+            now = self._world.clock.now()
+            return await resolving.resolve(run, self._resolvers, lane, urgency, now)
         step, state = run.definition(command.step), run.step(command.step)
         handler = {
             Kind.PLAN: self._plan,
@@ -86,29 +90,14 @@ class Performer:
         }[command.kind]
         try:
             return await handler(run, step, state, command)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # a library's own: it must not look as if this server were stopping
+            return self._failed(step, state, command, RuntimeError("cancelled from within"))
         except Exception as error:  # noqa: BLE001 - every failure becomes an event
             return self._failed(step, state, command, error)
-
-    # ----------------------------------------------------------------- target
-
-    async def _resolve(self, run: RunState) -> list[Event]:
-        target = Target.from_json(run.target)
-        resolver = self._resolvers.get(target.cluster)
-        if resolver is None:
-            return [self._event("target_resolved", target=target.to_json(), checked=False)]
-        try:
-            async with self._lanes.containment.place(self._urgency(run)), asyncio.timeout(30):
-                found = await resolver.resolve(target)
-        except (StepRetry, TimeoutError) as error:
-            after = getattr(error, "after", 2.0)
-            return [self._event("target_unresolved", error=str(error), retry_at=self._later(after))]
-        except (StepFailed, NotFound) as error:
-            return [self._event("run_broken", reason=str(error))]
-        except Exception as error:
-            log.exception("resolver failed", extra={"event": "resolver_bug", "run": run.id})
-            text = f"the target could not be checked: {type(error).__name__}"
-            return [self._event("target_unresolved", error=text, retry_at=self._later(5.0))]
-        return [self._event("target_resolved", target=found.to_json(), checked=True)]
 
     # ----------------------------------------------------------------- plan
 
@@ -154,25 +143,34 @@ class Performer:
             return self._event("step_failed", step=step.id, error=text)
         if not items:
             return self._event("step_skipped", step=step.id, reason="for_each has no items")
+        if len(items) > _MOST_ITEMS:
+            text = f"for_each has {len(items)} items, at most {_MOST_ITEMS} are taken"
+            return self._event("step_failed", step=step.id, error=text)
         return self._event("step_expanded", step=step.id, items=items)
 
     def _judged(
         self, run: RunState, step: Step, state: StepState, plan: Plan, planned: Event
     ) -> list[Event]:
         """Mode and guard rails over a plan that would change something."""
-        ruling = brakes.check(
-            plan, self._guard, run.playbook.limits, history(run, state.id, self._window_pods())
-        )
+        key = f"{run.id}/{state.id}"
+        before = history(run, state.id, plan, self._promises.others(key))
+        ruling = brakes.check(plan, self._guard, run.playbook.limits, before)
         reasons = "; ".join(ruling.reasons)
+        unchecked = resolving.unchecked(run)
+        if unchecked and plan.changes:
+            skipped = self._event("step_skipped", step=state.id, reason=unchecked, halts=True)
+            return [planned, skipped]
         if ruling.answer is brakes.Answer.REFUSE:
             text = f"the guard rails refuse it: {reasons}"
             return [planned, self._event("step_failed", step=state.id, error=text)]
-        mode = brakes.mode_for(run.mode, plan.blast.namespaces, self._guard)
+        mode = brakes.mode_for(run.mode, brakes.namespaces_of(plan), self._guard)
         if mode is Mode.OBSERVE:
             text = "observe: planned, not applied" + (f" ({reasons})" if reasons else "")
             skipped = self._event("step_skipped", step=state.id, reason=text)
             return [planned, skipped]
         asks = self._asks(run, step, plan, mode, ruling)
+        if not asks:
+            self._promises.make(key, plan.blast.pods)
         return [replace(planned, data={**planned.data, "asks": asks})]
 
     def _asks(
@@ -228,8 +226,8 @@ class Performer:
             return [self._event("step_uncertain", step=state.id, error=text)]
         plan = self._recorded(state)
         call = self._call(run, step, state, state.params, command)
-        keys = tuple(f"{change.ref.system}/{change.ref.label}" for change in plan.changes)
-        async with self._locks.hold(keys), self._lane(action).place(self._urgency(run)):
+        self._promises.kept(call.key)
+        async with self._locks.hold(_objects(plan)), self._lane(action).place(self._urgency(run)):
             if self.changes_world(run, command) and self._paused():
                 # it waited in line while the pause came; an earlier attempt stays one to look up
                 return [] if command.resumed else [self._event("apply_held", step=state.id)]
@@ -271,7 +269,7 @@ class Performer:
             return [self._event("undo_failed", step=state.id, error=text)]
         call = self._call(run, step, state, state.params, command)
         plan = self._recorded(state)
-        async with self._lane(action).place(self._urgency(run)):
+        async with self._locks.hold(_objects(plan)), self._lane(action).place(self._urgency(run)):
             async with asyncio.timeout(action.info.timeout):
                 if command.kind is Kind.UNDO_POLL:
                     outcome = await action.poll(call, state.undo_state)
@@ -378,10 +376,15 @@ class Performer:
         return min(step.timeout or action.info.timeout, action.info.timeout)
 
     def _urgency(self, run: RunState) -> int:
-        return int(run.alert.get("severity", 0))
+        return int(run.alert.get("severity", Severity.CRITICAL))  # a person waits for theirs
 
     def _later(self, seconds: float) -> int:
         return self._world.clock.now() + int(seconds * SECOND)
 
     def _event(self, type_: str, **data: Any) -> Event:
         return Event(type_, self._world.clock.now(), data)
+
+
+def _objects(plan: Plan) -> tuple[str, ...]:
+    """What a plan touches, as keys: two changes of one object never overlap."""
+    return tuple(f"{change.ref.system}/{change.ref.label}" for change in plan.changes)

@@ -27,12 +27,12 @@ class Turn:
     events: list[Event] = field(default_factory=list)  # to save, in this order
     launches: list[Command] = field(default_factory=list)  # to carry out once they are saved
     decision: Decision = field(default_factory=Decision)
-    held: bool = False  # at least one command waits for the end of a pause
+    held: bool = False  # at least one command waits for the end of a pause, or of the server
 
     def update(self, now: int, *, stopping: bool, pause_look: int) -> RunUpdate:
         """The row beside the journal, for a run with nothing left to do at this moment."""
         due, status = self.decision.due, self.decision.status
-        if self.held:
+        if self.held and not stopping:
             due = min(now + pause_look, due or now + pause_look)
             status = status if self.run.outcome else "paused"
         if stopping:

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from responder.clock import iso
-from responder.errors import NotFound
+from responder.errors import NotFound, PlaybookError
 from responder.model import Role
 from responder.service import views
 from responder.service.core import Core, Who, require
 from responder.store.interface import IncidentRow
+from responder.text import cut
 
 __all__ = ["Reading"]
 
@@ -62,7 +63,7 @@ class Reading:
         require(who, Role.VIEWER)
         row = await self._core.store.incident(await self.number(number))
         runs = await self._core.store.runs(incident=row.number, limit=50)
-        shown = [views.run_state(*await self._core.driver.load(run.id)) for run in runs]
+        shown = [await self._shown(run.id) for run in runs]
         return {**views.incident(row), "runs": shown}
 
     async def timeline(self, who: Who, number: int | str, after: int = 0) -> dict[str, Any]:
@@ -104,7 +105,16 @@ class Reading:
     async def run(self, who: Who, run_id: str) -> dict[str, Any]:
         """One run with its steps."""
         require(who, Role.VIEWER)
-        return views.run_state(*await self._core.driver.load(run_id))
+        return await self._shown(run_id)
+
+    async def _shown(self, run_id: str) -> dict[str, Any]:
+        """A run with its steps; without them where its playbook can no longer be read."""
+        try:
+            return views.run_state(*await self._core.driver.load(run_id))
+        except PlaybookError as error:
+            row, _ = await self._core.store.load_run(run_id)
+            why = row.reason or cut(f"it cannot be read: {error}", 600)
+            return {**views.run_row(row), "reason": why, "target": {}, "steps": []}
 
     async def plan(self, who: Who, run_id: str, step: str) -> dict[str, Any]:
         """A step's plan as JSON and as a diff."""
