@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-__all__ = ["Answers", "Body", "alerts", "blast", "falco"]
+import aiohttp
+
+__all__ = ["Answers", "Body", "alerts", "blast", "falco", "ordinary"]
 
 Body = Callable[[], bytes]
 _MARK = "@@@@@@@@"
@@ -163,6 +165,31 @@ async def _paced(
         await _open(port, sliced([share]), answers, connections, keep=keep)
         number += 1
         await asyncio.sleep(max(0.0, start + number / 10 - time.perf_counter()))
+
+
+async def ordinary(
+    url: str, body: Body, *, token: str, connections: int, seconds: float
+) -> Answers:
+    """The same with aiohttp's client, which costs as much as what it measures.
+
+    Two cores are then shared by a sender and a receiver as they are in a real house.
+    """
+    answers = Answers()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    start = time.perf_counter()
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        while (sent := time.perf_counter()) - start < seconds:
+            async with session.post(url, data=body(), headers=headers) as answer:
+                await answer.read()
+            answers.codes[answer.status] += 1
+            answers.seconds.append(time.perf_counter() - sent)
+
+    connector = aiohttp.TCPConnector(limit=connections)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        await asyncio.gather(*(worker(session) for _ in range(connections)))
+    answers.took = time.perf_counter() - start
+    return answers
 
 
 def falco(rule: str, namespace: str, pod: str, *, priority: str = "Notice", **more: str) -> str:
