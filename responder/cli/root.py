@@ -21,6 +21,7 @@ ENTRIES = {
     "status": ("status:status", "The server in one look."),
     "incident": ("incident:incident", "List, show, watch, tail, export, note."),
     "alert": ("alert:alert", "Send an alert, or explain what one would start."),
+    "hook": ("hook:hook", "List the hooks, test one."),
     "run": ("runs:run", "Start a playbook by hand."),
     "plan": ("runs:plan", "Show what a playbook, or a waiting step, would change."),
     "approve": ("deciding:approve", "Say yes to a waiting plan."),

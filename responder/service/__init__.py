@@ -13,6 +13,7 @@ from responder.service.metrics import Metrics
 from responder.service.pausing import Pause
 from responder.service.reading import Reading
 from responder.service.receiving import Receiving
+from responder.service.starting import Starting
 
 __all__ = ["Core", "Live", "Metrics", "News", "Pause", "Service", "Who", "require"]
 
@@ -22,7 +23,7 @@ class Service:
 
     def __init__(self, core: Core) -> None:
         access, receiving, reading = Access(core), Receiving(core), Reading(core)
-        deciding = Deciding(core, reading)
+        deciding, starting = Deciding(core, reading), Starting(core)
         self.core = core
 
         self.authenticate = access.authenticate
@@ -31,7 +32,7 @@ class Service:
         self.token_list = access.token_list
         self.token_revoke = access.token_revoke
 
-        self.hook = receiving.hook
+        self.hook, self.hook_test = receiving.hook, receiving.test
         self.preauthorize = receiving.preauthorize
         self.receive = receiving.receive
         self.explain = receiving.explain
@@ -56,8 +57,8 @@ class Service:
         self.alive = reading.alive
         self.metrics_text = reading.metrics_text
 
-        self.start = deciding.start
-        self.preview = deciding.preview
+        self.start = starting.start
+        self.preview = starting.preview
         self.decide = deciding.decide
         self.cancel = deciding.cancel
         self.undo = deciding.undo

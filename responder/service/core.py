@@ -18,7 +18,7 @@ from responder.service.metrics import Metrics
 from responder.service.pausing import Pause
 from responder.store.interface import AuditEntry, RunRow, Store
 
-__all__ = ["Core", "Live", "News", "Who", "require"]
+__all__ = ["Core", "Live", "News", "Who", "require", "same"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,11 @@ class Who:
     door: str
     address: str = ""
     token: str = ""
+
+
+def same(person: str, other: str) -> bool:
+    """Whether two names are one human: capitals and blanks do not make another one."""
+    return person.strip().casefold() == other.strip().casefold()
 
 
 def require(who: Who, role: Role) -> None:
@@ -111,6 +116,7 @@ class Core:
     version: str
     anonymous: bool = False  # demo on loopback only
     state: dict[str, str] = field(default_factory=dict)  # "draining", "degraded:<what>"
+    heard: dict[str, int] = field(default_factory=dict)  # hook -> when its sender last spoke
 
     def audit(
         self, who: Who, verb: str, object_: str, *, plan: str = "", reason: str = ""

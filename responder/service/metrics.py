@@ -56,6 +56,12 @@ class Metrics:
             ["hook"],
             registry=make,
         )
+        self.silent = Gauge(
+            "responder_source_silent",
+            "1 while a hook with expect_every has been silent for longer",
+            ["hook"],
+            registry=make,
+        )
         self.paused = Gauge("responder_paused", "1 while changes wait", registry=make)
         self.gauges = {
             name: Gauge(f"responder_{name}", help_, registry=make)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from responder.engine.intake import admit
@@ -55,6 +56,7 @@ class Receiving:
         hook = await self.hook(name)
         source = self._source(hook)
         source.verify(headers, body, hook)
+        self._core.heard[hook.name] = self._core.world.clock.now()
         await self._hints(source, headers, body, hook)
         alerts = self._parse(source, headers, body, hook)
         receipts = await self._store(alerts, hook)
@@ -82,6 +84,37 @@ class Receiving:
             }
             for one in alerts
         ]
+
+    async def test(self, who: Who, name: str) -> dict[str, Any]:
+        """Send the sender's own sample through a hook as a test, and say what would start.
+
+        It is read, stored and shown like any delivery, but of kind *test*, so nothing starts.
+        The sender's credentials are not tried: they are the sender's. Raises `BadRequest` for a
+        source that has no sample.
+        """
+        require(who, Role.RESPONDER)
+        hook = await self.hook(name)
+        source = self._source(hook)
+        sample: bytes = getattr(source, "sample", b"")
+        if not sample:
+            raise BadRequest(f"hook {name}: its source {source.name} makes no alerts to test")
+        now = self._core.world.clock.now()
+        found = self._parse(source, {}, sample, hook)
+        receipts = await self._store([_as_test(alert, who, now) for alert in found], hook)
+        self._core.metrics.count_received(hook.source, AlertKind.TEST.value)
+        index = self._core.live.index
+        return {
+            "alerts": [
+                {
+                    **_shown(receipt),
+                    "rule": alert.rule,
+                    "kind": alert.kind.value,
+                    "target": alert.target.to_json(),
+                    "would_start": [playbook.name for playbook in index.match(alert)],
+                }
+                for alert, receipt in zip(found, receipts, strict=True)
+            ]
+        }
 
     # ----------------------------------------------------------------- parts
 
@@ -156,6 +189,17 @@ def _fate(alert: Alert, receipt: Receipt) -> str:
     if receipt.runs:
         return "started"
     return "stored" if alert.kind.may_start else alert.kind.value
+
+
+def _as_test(alert: Alert, who: Who, now: int) -> Alert:
+    """The same alert, marked as a test of now; a test is never a repeat of another."""
+    return replace(
+        alert,
+        kind=AlertKind.TEST,
+        fingerprint=digest_of([alert.fingerprint, "test", now])[:32],
+        reason=f"a test of this hook, asked for by {who.person}",
+        time=now,
+    )
 
 
 def _shown(receipt: Receipt) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from responder.errors import NotFound
 from responder.web.limits import check_hook_json, read_body, require_json
 from responder.web.routing import Ask, reply
 
-__all__ = ["receive"]
+__all__ = ["receive", "test"]
 
 _NAME_MAX = 200
 
@@ -37,6 +37,11 @@ async def receive(ask: Ask) -> web.Response:
     check_hook_json(body, limits.depth)
     status, answer = await ask.service.receive(name, headers, body, request.remote or "")
     return reply(answer, status)
+
+
+async def test(ask: Ask) -> web.Response:
+    """Send the sample of a hook's sender through it; starts nothing."""
+    return reply(await ask.service.hook_test(ask.who, ask.part("hook")))
 
 
 def _headers(request: web.Request) -> dict[str, str]:

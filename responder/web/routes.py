@@ -86,6 +86,9 @@ ROUTES: tuple[Route, ...] = (
         status=202,
         raw=True,
     ),
+    _post(
+        "/v1/hooks/{hook}/test", _R, hooks.test, models.Reason, "Send its sample; starts nothing"
+    ),
     _get("/metrics", _V, health.metrics, "Counters in Prometheus text format", answer=_TEXT),
     _get("/v1/me", _V, api.me, "Who the server takes the caller for"),
     _get("/v1/status", _V, api.status, "Paused, degraded, draining, version, counts"),

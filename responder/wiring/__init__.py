@@ -25,6 +25,7 @@ from responder.playbook.definition import Playbook
 from responder.playbook.loading import load_text
 from responder.ports import Action, ActionInfo, Integration
 from responder.service import Core, Live, Metrics, News, Pause, Service
+from responder.service.silence import Silence
 from responder.settings import Settings, load, seconds
 from responder.store.interface import Event, Store
 from responder.store.sqlite import SqliteStore
@@ -119,6 +120,7 @@ async def build(
         tasks = [
             asyncio.create_task(_guarded("driver", app.driver.run)),
             asyncio.create_task(_guarded("pause", lambda: core.pause.watch(app.driver.wake))),
+            asyncio.create_task(_guarded("silence", Silence(core).watch)),
         ]
         try:
             yield app

@@ -146,6 +146,10 @@ class FakeService:
             raise NotFound("there is no such hook")
         return HookInfo(name=name, source="falco")
 
+    async def hook_test(self, who: Who, name: str) -> dict[str, Any]:
+        self._note("hook_test", who.person, name)
+        return {"alerts": []}
+
     async def preauthorize(self, name: str, headers: dict[str, str]) -> None:
         if headers.get("authorization") != f"Bearer {self.hook_secret}":
             raise Unauthorized("the hook's credential does not hold")
