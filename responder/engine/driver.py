@@ -94,10 +94,11 @@ class Driver:
         *,
         timeline: Sequence[TimelineEntry] = (),
         audit: Sequence[AuditEntry] = (),
-    ) -> None:
-        """Write what a person or a webhook said to a run, and see that it is acted on."""
-        await self._store.append(run_id, 0, events, None, timeline, audit)
+    ) -> list[Event]:
+        """Write what a person said to a run, and see that it is acted on; the whole journal."""
+        written = await self._store.append(run_id, 0, events, None, timeline, audit)
         self.heard(run_id)
+        return written
 
     def heard(self, run_id: str) -> None:
         """The journal of this run has grown by somebody else's hand."""

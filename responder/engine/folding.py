@@ -156,7 +156,9 @@ def _given(step: StepState, event: Event) -> StepState:
     """Count one yes. People may speak at once: only the order in the journal says who was last."""
     if step.status is not StepStatus.WAITING_APPROVAL or event.data["plan"] != step.plan_hash:
         return step  # it came too late, or was meant for another plan
-    people = tuple(dict.fromkeys((*step.approvals, event.data["person"])))
+    lost = event.data.get("without", ())  # said yes once, and hold the role no longer
+    still = (person for person in step.approvals if person not in lost)
+    people = tuple(dict.fromkeys((*still, event.data["person"])))
     if len(people) < step.quorum:
         return replace(step, approvals=people)
     return replace(

@@ -61,7 +61,7 @@ class Access:
         secret = f"rsp_{self._core.world.ids.secret()}"
         row = TokenRow(
             id=self._core.world.ids.new("tok", now),
-            person=person,
+            person=person.strip(),
             role=role,
             hash=hashlib.sha256(secret.encode()).hexdigest(),
             created=now,

@@ -1,4 +1,4 @@
-"""The verbs that change something: start, decide, cancel, undo, extend, pause, note.
+"""The verbs that change something: decide, cancel, undo, extend, pause, note.
 
 Every one of them is a journal event or a switch, written with its audit line in one transaction.
 A yes counts only for the plan it names, from somebody with the role, in time, and never from the
@@ -8,24 +8,20 @@ person who asked for the run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from responder.clock import SECOND, iso
-from responder.engine.intake import DEFAULT_WINDOW, incident_key, run_start
-from responder.engine.machine import DEFAULT_APPROVE
+from responder.engine.lanes import KeyedLocks
+from responder.engine.machine import DEFAULT_APPROVE, begin, fold_all
 from responder.engine.state import RunState, StepState, StepStatus
 from responder.errors import BadRequest, Conflict, Forbidden, NotFound
-from responder.model import Mode, Role, Target, digest_of
-from responder.playbook.definition import Playbook
-from responder.service import inputs as hand
-from responder.service.core import Core, Who, require
+from responder.model import Role
+from responder.service.core import Core, Who, require, same
 from responder.service.reading import Reading
-from responder.store.interface import Event, Opening, TimelineEntry
+from responder.store.interface import Event, TimelineEntry
 from responder.text import cut, for_terminal
 
-__all__ = ["Deciding"]
+__all__ = ["Deciding", "said"]
 
 _REASON_MAX = 2000
 _LONGEST = 30 * 86_400  # seconds a wait can be extended at once
@@ -37,104 +33,8 @@ class Deciding:
     def __init__(self, core: Core, reading: Reading) -> None:
         self._core = core
         self._reading = reading
+        self._runs = KeyedLocks()  # two people who decide over one run are heard one by one
         self._switching = asyncio.Lock()  # the switch in memory is the one on disk
-
-    # ----------------------------------------------------------------- start
-
-    async def start(
-        self,
-        who: Who,
-        playbook: str,
-        inputs: Mapping[str, Any],
-        reason: str,
-        *,
-        mode: str | None = None,
-        incident: int | None = None,
-        idempotency_key: str = "",
-    ) -> dict[str, Any]:
-        """Start a playbook by hand. The same idempotency key starts it once."""
-        require(who, Role.RESPONDER)
-        loaded = self._core.live.named(playbook)
-        values, target = hand.checked(loaded, inputs, self._core.rules.default_cluster)
-        request = digest_of([playbook, inputs, reason, mode, incident])
-        key = f"{who.person}/{idempotency_key}" if idempotency_key else ""
-        stored = await self._claim(key, request)
-        if stored is not None:
-            return dict(stored)
-        answer = await self._start(who, loaded, values, target, reason, mode, incident)
-        if key:
-            now = self._core.world.clock.now()
-            await self._core.store.remember(key, request, answer, now)
-        return answer
-
-    async def _claim(self, key: str, request: str) -> Mapping[str, Any] | None:
-        if not key:
-            return None
-        now = self._core.world.clock.now()
-        found = await self._core.store.remember(key, request, None, now)
-        if found is None:
-            return None
-        if found["request"] != request:
-            raise BadRequest("the Idempotency-Key was used for another request; use a new one")
-        if found["answer"] is None:
-            raise Conflict("the first request with this Idempotency-Key is still running")
-        answer: Mapping[str, Any] = found["answer"]
-        return answer
-
-    async def _start(
-        self,
-        who: Who,
-        loaded: Playbook,
-        values: Mapping[str, Any],
-        target: Target,
-        reason: str,
-        mode: str | None,
-        incident: int | None,
-    ) -> dict[str, Any]:
-        core, now = self._core, self._core.world.clock.now()
-        start = replace(
-            run_start(loaded, core.rules, target, priority=5, mode=_mode(mode)),
-            inputs=values,
-            person=who.person,
-            door=who.door,
-            reason=_reason(reason),
-        )
-        created = Event("run_created", now, {"target": target.to_json()})
-        opening = None
-        if incident is None:
-            title = f"{loaded.name} by {who.person} - {for_terminal(target.label, 200)}"
-            key = f"manual|{incident_key(target, loaded.incident_key)}"
-            opening = Opening(key=key, window=DEFAULT_WINDOW, title=title, severity=0)
-        run_id = core.world.ids.new("run", now)
-        run_id, number = await core.store.start_run(
-            run_id, start, now, created, incident=incident, opening=opening
-        )
-        await core.store.add_audit([core.audit(who, "run", run_id, reason=reason)])
-        core.driver.heard(run_id)
-        core.news.tell(number)
-        return {"run": run_id, "incident": number}
-
-    async def preview(self, who: Who, playbook: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The plans a run would make now: a run in observe mode, which changes nothing."""
-        answer = await self.start(who, playbook, inputs, "preview", mode="observe")
-        run = await self._ended(answer["run"])
-        steps = [
-            {"step": s.id, "plan": dict(s.plan), "hash": s.plan_hash, "reason": s.reason}
-            for s in run.steps.values()
-            if s.plan
-        ]
-        return {**answer, "steps": steps, "outcome": run.outcome, "reason": run.reason}
-
-    async def _ended(self, run_id: str, seconds: float = 30.0) -> RunState:
-        clock = self._core.world.clock
-        until = clock.monotonic() + seconds
-        while True:
-            _, run = await self._core.driver.load(run_id)
-            if run.outcome:
-                return run
-            if clock.monotonic() > until:
-                raise Conflict(f"run {run_id} is still planning; look at it in a moment")
-            await clock.sleep(0.05)
 
     # ----------------------------------------------------------------- decide
 
@@ -152,6 +52,12 @@ class Deciding:
         Raises `Forbidden` (role, or own request), `Conflict` (already decided, expired, or the
         plan moved), `NotFound`.
         """
+        async with self._runs.hold((run_id,)):
+            return await self._decide(who, run_id, step, plan, reason, yes=yes)
+
+    async def _decide(
+        self, who: Who, run_id: str, step: str, plan: str, reason: str, *, yes: bool
+    ) -> dict[str, Any]:
         _, run = await self._core.driver.load(run_id)
         state = _step(run, step)
         if state.status is StepStatus.UNCERTAIN:
@@ -165,21 +71,48 @@ class Deciding:
                 "step": step,
                 "person": who.person,
                 "plan": state.plan_hash,
-                "reason": _reason(reason),
+                "reason": said(reason),
+                "without": await self._lost(state, rule.by),
             }
             event = Event("approval_given", now, data)
         else:
-            text = f"denied by {who.person}" + (f": {_reason(reason)}" if reason else "")
+            text = f"denied by {who.person}" + (f": {said(reason)}" if reason else "")
             event = Event("approval_denied", now, {"step": step, "reason": text})
         word = "approved" if yes else "denied"
-        await self._post(who, run, event, word, f"{word} {step}", state.plan_hash, reason)
+        before = await self._post(who, run, event, word, f"{word} {step}", state.plan_hash, reason)
+        await self._in_time(who, before, state, word, StepStatus.WAITING_APPROVAL)
         self._core.metrics.approval_wait.observe(max(now - state.asked, 0) / SECOND)
         return {"run": run_id, "step": step, "decision": word, "plan": state.plan_hash}
+
+    async def _lost(self, state: StepState, role: Role) -> list[str]:
+        """Who said yes to this plan and holds the role no longer: their yes counts no more."""
+        if not state.approvals:
+            return []
+        now, tokens = self._core.world.clock.now(), await self._core.store.tokens()
+        lost = []
+        for person in state.approvals:
+            own = [token for token in tokens if same(token.person, person)]
+            valid = [t for t in own if t.revoked is None and t.expires > now]
+            if own and not any(Role(token.role).includes(role) for token in valid):
+                lost.append(person)
+        return lost
+
+    async def _in_time(
+        self, who: Who, before: RunState, seen: StepState, verb: str, status: StepStatus
+    ) -> None:
+        """Refuse what was overtaken between look and write: the journal's order decides."""
+        state = before.step(seen.id)
+        if state.status is status and state.plan_hash == seen.plan_hash:
+            return
+        object_ = f"{before.id}/{seen.id}"
+        entry = self._core.audit(who, f"{verb}: too late", object_, plan=seen.plan_hash)
+        await self._core.store.add_audit([entry])
+        raise Conflict(f'step "{seen.id}" is {state.status.value} now: it came too late')
 
     def _may_decide(
         self, who: Who, run: RunState, state: StepState, plan: str, *, yes: bool
     ) -> None:
-        if yes and run.person and run.person == who.person:
+        if yes and run.person and same(run.person, who.person):
             raise Forbidden(
                 f"{who.person} asked for this run and cannot approve it; another approver can"
             )
@@ -187,7 +120,7 @@ class Deciding:
             raise Conflict(f'step "{state.id}" is {state.status.value}: there is nothing to decide')
         if state.until <= self._core.world.clock.now():
             raise Conflict(f'step "{state.id}": the time to decide ended at {iso(state.until)}')
-        if who.person in state.approvals:
+        if yes and any(same(person, who.person) for person in state.approvals):
             raise Conflict(f"{who.person} has already approved this plan")
         if yes and not plan:
             raise BadRequest("plan: the hash of the plan that is approved is missing", "/plan")
@@ -199,16 +132,23 @@ class Deciding:
     async def _settle(
         self, who: Who, run: RunState, state: StepState, *, yes: bool, reason: str
     ) -> dict[str, Any]:
-        """An uncertain step: yes looks again and goes on, no ends it as failed."""
+        """An uncertain step: yes looks again and goes on, no ends it as failed.
+
+        What cannot be looked up is done again on a yes: the person has looked.
+        """
         require(who, Role.APPROVER)
         now = self._core.world.clock.now()
+        info = self._core.catalogue.get(run.definition(state.id).use)
+        anew = info is not None and not info.looks_up
         if yes:
-            event = Event("step_look_again", now, {"step": state.id})
+            event = Event("step_look_again", now, {"step": state.id, "anew": anew})
         else:
             text = f"given up by {who.person} while uncertain: {state.error}"
             event = Event("step_failed", now, {"step": state.id, "error": text, "given_up": True})
-        word = "look again" if yes else "give up"
-        await self._post(who, run, event, word, f"{word}: {state.id}", state.plan_hash, reason)
+        word = ("do it again" if anew else "look again") if yes else "give up"
+        text = f"{word}: {state.id}"
+        before = await self._post(who, run, event, word, text, state.plan_hash, reason)
+        await self._in_time(who, before, state, word, StepStatus.UNCERTAIN)
         return {"run": run.id, "step": state.id, "decision": word, "plan": state.plan_hash}
 
     # ----------------------------------------------------------------- cancel, undo, extend
@@ -220,7 +160,7 @@ class Deciding:
         if run.outcome:
             raise Conflict(f"run {run_id} has already ended: {run.outcome}")
         now = self._core.world.clock.now()
-        event = Event("cancel_asked", now, {"person": who.person, "reason": _reason(reason)})
+        event = Event("cancel_asked", now, {"person": who.person, "reason": said(reason)})
         await self._post(who, run, event, "cancel", "cancel the run", "", reason)
         return {"run": run_id, "status": "cancelling"}
 
@@ -271,7 +211,7 @@ class Deciding:
         if not reason.strip():
             raise BadRequest("reason: say why, others will read it at 3 a.m.", "/reason")
         now = self._core.world.clock.now()
-        value = {"person": who.person, "reason": _reason(reason), "at": now}
+        value = {"person": who.person, "reason": said(reason), "at": now}
         entry = self._core.audit(who, "pause", "server", reason=reason)
         self._core.pause.set_switch(value)  # first: a failing store must not delay the stop
         async with self._switching:
@@ -306,6 +246,7 @@ class Deciding:
             door=who.door,
             person=who.person,
         )
+        await self._core.store.add_audit([self._core.audit(who, "note", f"#{row.number}")])
         await self._core.store.add_timeline([entry])
         self._core.news.tell(row.number)
         return {"incident": row.number, "at": iso(now)}
@@ -319,21 +260,23 @@ class Deciding:
         text: str,
         plan: str,
         reason: str,
-    ) -> None:
-        said = f"{text} by {who.person}" + (f": {_reason(reason)}" if reason else "")
+    ) -> RunState:
+        """Write a person's word with its story and audit lines; the run as it was just before."""
+        words = f"{text} by {who.person}" + (f": {said(reason)}" if reason else "")
         entry = TimelineEntry(
             incident=run.incident,
             at=event.at,
             kind="decision",
-            text=cut(said, _REASON_MAX),
+            text=cut(words, _REASON_MAX),
             door=who.door,
             person=who.person,
             data={"run": run.id, "event": event.type, "step": event.data.get("step", "")},
         )
         object_ = f"{run.id}/{event.data['step']}" if "step" in event.data else run.id
         line = self._core.audit(who, verb, object_, plan=plan, reason=reason)
-        await self._core.driver.post(run.id, [event], timeline=[entry], audit=[line])
+        written = await self._core.driver.post(run.id, [event], timeline=[entry], audit=[line])
         self._core.news.tell(run.incident)
+        return fold_all(begin(run.id, run.playbook), written[:-1])
 
 
 def _step(run: RunState, step: str) -> StepState:
@@ -342,13 +285,6 @@ def _step(run: RunState, step: str) -> StepState:
     return run.steps[step]
 
 
-def _mode(text: str | None) -> Mode | None:
-    if text is None:
-        return None
-    if text not in set(Mode):
-        raise BadRequest(f"mode: expected one of {', '.join(Mode)}, got {text[:40]}", "/mode")
-    return Mode(text)
-
-
-def _reason(text: str) -> str:
+def said(text: str) -> str:
+    """A person's words on one line, cut to what a story can hold."""
     return for_terminal(cut(text, _REASON_MAX), _REASON_MAX)
