@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from integrations.kubernetes import delete, evidence, hold, isolate, redeploy, release
+from integrations.kubernetes import block_image, delete, evidence, hold, isolate, redeploy, release
 from integrations.kubernetes.client import Connection
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.identity import NEEDS, PodResolver
@@ -25,7 +25,15 @@ from responder.ports import ActionInfo, Integration, Kit
 
 __all__ = ["INFOS", "setup"]
 
-INFOS = (evidence.INFO, isolate.INFO, release.INFO, redeploy.INFO, delete.INFO, hold.INFO)
+INFOS = (
+    evidence.INFO,
+    isolate.INFO,
+    release.INFO,
+    redeploy.INFO,
+    delete.INFO,
+    hold.INFO,
+    block_image.INFO,
+)
 
 
 def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
@@ -54,6 +62,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
             redeploy.Redeploy(fleet),
             delete.DeletePod(fleet),
             hold.HoldPod(fleet),
+            block_image.BlockImage(fleet),
         ),
         resolvers={
             name: PodResolver(link.api("containment"), looks[name]) for name, link in links.items()

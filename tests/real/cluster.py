@@ -7,6 +7,7 @@ The programs are built from Go modules by ``tests/cluster/build.sh`` and kept ou
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TypeVar
 from tests.real.api import Api
 from tests.real.missing import unavailable
 from tests.real.pods import PROBE_IMAGE, SHELL_IMAGE
-from tests.real.workshop import Workshop, end_family, sweep
+from tests.real.waiting import wait_until
+from tests.real.workshop import Workshop, end_family, is_alive, sweep, write_mark
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "cluster"
 BUILD_SECONDS = 3600
@@ -35,6 +37,34 @@ class ControlPlane(Api):
 
     Pods stay Pending until a ``FakeKubelet`` marks them.
     """
+
+    def restart_api_server(self) -> None:
+        """Kill the API server and start it again as it was; return once it is ready.
+
+        Never do this to the control plane of a session: other tests are using it.
+        """
+        mark = self.state / "pids" / "kube-apiserver"
+        assert is_alive(mark), "the API server is not running"
+        pid = int(mark.read_text().split()[0])
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(mark), "the end of the API server")
+        log = self.state / "logs" / "kube-apiserver-again.log"
+        streams = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        # not Popen: nobody here waits for its end, down.sh sees to that
+        child = os.posix_spawn(argv[0], argv, os.environ, file_actions=streams, setsid=True)
+        write_mark(mark, child)
+        wait_until(self._is_ready, "the API server to be ready again", seconds=60)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.request("GET", "/readyz")[0] == 200
+        except OSError:
+            return False
 
 
 class Node(Api):

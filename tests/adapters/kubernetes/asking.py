@@ -33,6 +33,7 @@ SCENES: Mapping[str, Scene] = {
 ISOLATED = {"release_pod", "delete_pod", "hold_pod"}
 PARAMS: Mapping[str, Mapping[str, Any]] = {
     "redeploy": {"workload": "Deployment/cart", "image": stage.NEW},
+    "block_image": {"digest": f"sha256:{'d' * 64}"},
 }
 
 
