@@ -148,8 +148,7 @@ def side(world: PolicyWorld, flow: Flow, direction: Direction) -> Answer:
     """What the policies of one end alone say: the source's egress, or the destination's ingress."""
     pod = flow.near(direction)
     if not isinstance(pod, Pod):
-        end = "source" if direction is Direction.EGRESS else "destination"
-        return Answer(Allowed.YES, (f"the {end} is no pod that policies apply to",))
+        return Answer(Allowed.YES, (f"the {direction.end} is no pod that policies apply to",))
     admin = policy_admin.judge(world, flow, pod, direction, baseline=False)
     reasons, outcomes = list(admin.reasons), set(admin.outcomes)
     if Outcome.NEXT in outcomes:

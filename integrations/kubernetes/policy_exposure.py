@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
+from typing import Any
 
 from integrations.kubernetes import policy_admin, policy_v1
 from integrations.kubernetes.policy_evaluator import Answer, evaluate
@@ -144,11 +145,34 @@ def _rules(world: PolicyWorld, end: End, direction: Direction) -> Iterator[Rule 
 def _reaches(world: PolicyWorld, pod: Pod, direction: Direction) -> Iterator[Reach]:
     if not pod.host_network and shut(world, pod, direction):
         return
+    blocks = _blocks(_rules(world, pod, direction))
+    asked: dict[Any, list[tuple[Answer, str]]] = {}
     peers: list[End] = [*_others(world, pod), *_nodes(world, pod)]
     for peer in peers:
-        for answer, ports in _by_answer(world, pod, peer, direction):
+        key = _alike(peer, blocks)
+        if key not in asked:
+            asked[key] = list(_by_answer(world, pod, peer, direction))
+        for answer, ports in asked[key]:
             yield Reach(peer.text, ports, answer)
     yield from _outside(world, pod, direction)
+
+
+def _alike(peer: End, blocks: list[Network]) -> Any:
+    """All that policies can see of a peer: replicas are alike, so that one answer does for all."""
+    inside = tuple(tuple(a in network for network in blocks) for a in peer.addresses)
+    if isinstance(peer, Pod):
+        return (peer.namespace, frozenset(peer.labels.items()), peer.ports, inside)
+    return peer.text
+
+
+def _blocks(rules: Iterable[Rule | AdminRule]) -> list[Network]:
+    return [
+        network
+        for rule in rules
+        for peer in rule.peers
+        if isinstance(peer, Block)
+        for network in (peer.network, *peer.excepts)
+    ]
 
 
 def _others(world: PolicyWorld, pod: Pod) -> Iterator[Pod]:
@@ -223,13 +247,7 @@ def _ranges(spans: list[tuple[int, int]]) -> str:
 def _outside(world: PolicyWorld, pod: Pod, direction: Direction) -> Iterator[Reach]:
     """Addresses of nobody listed, as blocks, joined where the answers are the same."""
     found: dict[tuple[Answer, str], list[tuple[Address, Address]]] = {}
-    blocks = [
-        network
-        for rule in _rules(world, pod, direction)
-        for peer in rule.peers
-        if isinstance(peer, Block)
-        for network in (peer.network, *peer.excepts)
-    ]
+    blocks = _blocks(_rules(world, pod, direction))
     for kind in sorted({type(a) for a in pod.addresses} or {IPv4Address}, key=str):
         bounds = [(int(n[0]), int(n[-1])) for n in blocks if isinstance(n[0], kind)]
         for first, last in _stretches(kind, bounds):

@@ -66,6 +66,11 @@ class Direction(StrEnum):
     INGRESS = "ingress"
     EGRESS = "egress"
 
+    @property
+    def end(self) -> str:
+        """Which end of a flow a policy selects for this direction, as a word for reasons."""
+        return "destination" if self is Direction.INGRESS else "source"
+
 
 class Action(StrEnum):
     """What a rule of an Admin or Baseline policy does; v1alpha1 calls accepting `Allow`."""

@@ -136,25 +136,25 @@ def judge(world: PolicyWorld, flow: Flow, pod: Pod, direction: Direction) -> Rul
     isolating = [(policy, match) for policy, match in found if direction in policy.directions]
     others = [policy for policy, _ in found if direction not in policy.directions]
     if not isolating:
-        return _untouched(others, pod, direction)
+        return _untouched(others, direction)
     if is_own_node(pod, flow.far(direction)[0]):
-        text = f"NetworkPolicy never blocks traffic between {pod.text} and its own node"
+        text = f"NetworkPolicy never blocks traffic between the {direction.end} and its own node"
         ruling = Ruling(frozenset({Outcome.ALLOW}), (text,))
     else:
         votes = [_vote(world, flow, policy, match, direction) for policy, match in isolating]
         ruling = _union(votes)
     if any(match.truth is Truth.YES for _, match in isolating):
         return ruling
-    alone = _untouched(others, pod, direction)
+    alone = _untouched(others, direction)
     return Ruling(ruling.outcomes | alone.outcomes, (*ruling.reasons, *alone.reasons))
 
 
-def _untouched(others: list[V1Policy], pod: Pod, direction: Direction) -> Ruling:
+def _untouched(others: list[V1Policy], direction: Direction) -> Ruling:
     if not others:
-        text = f"no NetworkPolicy selects {pod.text} for {direction}"
+        text = f"no NetworkPolicy selects the {direction.end} for {direction}"
         return Ruling(frozenset({Outcome.NEXT}), (text,))
     names = ", ".join(policy.label for policy in others)
-    text = f"{names} selects {pod.text}, but not for {direction}"
+    text = f"{names} selects the {direction.end}, but not for {direction}"
     return Ruling(frozenset({Outcome.ELSEWHERE}), (text,))
 
 
@@ -174,9 +174,8 @@ def _union(votes: list[_Vote]) -> Ruling:
         reasons = tuple(text for vote in clear for text in vote.reasons)
         return Ruling(frozenset({Outcome.ALLOW}), reasons)
     outcomes = {Outcome.ALLOW for vote in votes if vote.allows is not Truth.NO}
-    isolates = any(vote.selected is Truth.YES for vote in votes)
-    if isolates or any(vote.allows is not Truth.YES for vote in votes):
-        outcomes.add(Outcome.DENY)
+    if any(vote.allows is not Truth.YES for vote in votes):
+        outcomes.add(Outcome.DENY)  # that one alone may be the one that isolates
     return Ruling(frozenset(outcomes), tuple(text for vote in votes for text in vote.reasons))
 
 
@@ -192,7 +191,7 @@ def _vote(
     if allows is Truth.NO:
         reasons = [_closing(policy, direction)]
     if selected.truth is Truth.MAYBE:
-        reasons.append(f"{policy.label} may select the pod, cannot tell: {selected.why}")
+        reasons.append(f"{policy.label} may select it, cannot tell: {selected.why}")
     return _Vote(selected.truth, allows, tuple(reasons))
 
 

@@ -45,6 +45,7 @@ class Bench:
     pods: dict[str, str] = field(default_factory=dict)  # namespace/name -> address
     networks: dict[str, str] = field(default_factory=dict)  # address -> network namespace
     node_address: str = ""
+    outside_source: str = ""
     round: int = 0
 
     @property
@@ -55,6 +56,11 @@ class Bench:
             "node": self.node_address,
             "outside": self.node.outside_ip,
         }
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The addresses that connections come from: the outside host has two of them."""
+        return {**self.places, "outside": self.outside_source}
 
     def set_up(self) -> None:
         """Start the pods and learn their addresses."""
@@ -72,6 +78,9 @@ class Bench:
         status = self.node.must("GET", f"/api/v1/nodes/{self.node.name}")["status"]
         own = [a["address"] for a in status["addresses"] if a["type"] == "InternalIP"]
         self.node_address = own[0]
+        some = next(iter(self.pods.values()))
+        route = self.node.exec(["ip", "-j", "route", "get", some], outside=True).stdout
+        self.outside_source = json.loads(route)[0]["prefsrc"]
         self._fence_policies()
 
     def _network_namespaces(self) -> dict[str, str]:

@@ -46,13 +46,8 @@ def admin_kinds(stage: Bench) -> Iterator[None]:
 def a_maker(stage: Bench, seed: int) -> Maker:
     """Random policies over the addresses, ports and namespaces that are really there."""
     some = sorted(stage.pods.values())[1]
-    blocks = (
-        "0.0.0.0/0",
-        "10.77.0.0/24",
-        "10.77.0.0/29",
-        f"{some}/32",
-        f"{stage.node.outside_ip}/32",
-    )
+    outside = {f"{address}/32" for address in (stage.outside_source, stage.node.outside_ip)}
+    blocks = ("0.0.0.0/0", "10.77.0.0/24", "10.77.0.0/29", f"{some}/32", *sorted(outside))
     return Maker(
         random.Random(seed),
         blocks=blocks,
@@ -77,8 +72,9 @@ def all_dials(stage: Bench, *, to_node: bool) -> list[Dial]:
 def foretold(stage: Bench, cluster: Json, dials: list[Dial]) -> dict[Dial, Answer]:
     """The evaluator's answers, from what the API server lists."""
     world = world_from(cluster)
+    sources = {name: world.at(address) for name, address in stage.sources.items()}
     places = {name: world.at(address) for name, address in stage.places.items()}
-    return {d: evaluate(world, places[d.source], places[d.destination], d.port) for d in dials}
+    return {d: evaluate(world, sources[d.source], places[d.destination], d.port) for d in dials}
 
 
 def tried(stage: Bench, answers: dict[Dial, Answer]) -> dict[Dial, str]:

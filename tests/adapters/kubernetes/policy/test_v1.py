@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from integrations.kubernetes.policy_evaluator import Allowed, Answer, evaluate
+from integrations.kubernetes.policy_model import PodSet
+from integrations.kubernetes.policy_selectors import EVERYTHING, set_has
+from integrations.kubernetes.policy_truth import Truth
 from integrations.kubernetes.policy_v1 import read
 from tests.adapters.kubernetes.policy.build import end_of, world_from
 from tests.adapters.kubernetes.policy.generate import host, space
@@ -258,6 +261,14 @@ def test_pods_on_the_hosts_network_are_neither_subject_nor_peers() -> None:
     )
 
 
+def test_no_set_of_pods_has_one_on_the_hosts_network() -> None:
+    """Asked directly too, before anybody has put the node in its place."""
+    world = world_from({"pods": PODS, "namespaces": SPACES})
+    agent = end_of(world, "pod shop/agent")
+    assert set_has(PodSet(EVERYTHING, EVERYTHING), world, agent).truth is Truth.NO
+    assert set_has(PodSet(EVERYTHING, EVERYTHING), world, end_of(world, DB)).truth is Truth.YES
+
+
 def test_what_is_not_known_is_unknown_and_said() -> None:
     """A namespace that is not listed, and a pod without an address before a block."""
     pods = [a_pod("db", "10.0.0.2"), a_pod("new", "", "other")]
@@ -300,8 +311,8 @@ def test_a_protocol_that_policies_do_not_speak_of_is_refused() -> None:
             [],
             WEB,
             (
-                "no NetworkPolicy selects pod shop/web for egress",
-                "no NetworkPolicy selects pod shop/db for ingress",
+                "no NetworkPolicy selects the source for egress",
+                "no NetworkPolicy selects the destination for ingress",
             ),
         ),
         (
