@@ -19,10 +19,11 @@ pytestmark = pytest.mark.control_plane
 
 CHANGING = [info for info in INFOS if info.name != "kubernetes.snapshot"]
 EACH_RIGHT = [
-    (info, f"{verb} {right.resource}")
+    (info, lost)
     for info in CHANGING
-    for right in info.permissions
-    for verb in right.verbs
+    for lost in dict.fromkeys(
+        f"{verb} {it.resource}" for it in info.permissions for verb in it.verbs
+    )
 ]
 SNAPSHOT = next(info for info in INFOS if info.name == "kubernetes.snapshot")
 
