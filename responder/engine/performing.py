@@ -255,7 +255,8 @@ class Performer:
         action = self._action(step)
         plan = self._recorded(state)
         call = self._call(run, step, state, state.params, command)
-        async with self._lane(action).place(self._urgency(run)):
+        after = self._urgency(run) - 1  # in a storm, the next isolation before the last one's proof
+        async with self._lane(action).place(after):
             async with asyncio.timeout(self._limit(step, action)):
                 found = await action.verify(call, plan, state.result)
         return [self._done_event(state.id, action, found.to_json(), state.params)]
@@ -376,7 +377,8 @@ class Performer:
         return min(step.timeout or action.info.timeout, action.info.timeout)
 
     def _urgency(self, run: RunState) -> int:
-        return int(run.alert.get("severity", Severity.CRITICAL))  # a person waits for theirs
+        """Its severity, doubled so that there is a place behind it; a person waits for theirs."""
+        return 2 * int(run.alert.get("severity", Severity.CRITICAL))
 
     def _later(self, seconds: float) -> int:
         return self._world.clock.now() + int(seconds * SECOND)
