@@ -1,0 +1,1 @@
+"""Throw changed payloads at the senders' parsers for as long as one likes."""
