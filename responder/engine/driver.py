@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -87,6 +87,14 @@ class Driver:
         """Something may be due: look now."""
         self._wake.set()
 
+    def take_up(self, run_ids: Iterable[str]) -> None:
+        """Runs that were created this moment: begin without asking the store what is due."""
+        for run_id in run_ids:
+            if self._stopping or len(self._active) >= self._places:
+                self.wake()  # they are due on disk and wait for a place like all others
+                return
+            self._start(run_id)
+
     async def post(
         self,
         run_id: str,
@@ -156,13 +164,17 @@ class Driver:
         now = self._world.clock.now()
         due = await self._store.due_runs(now, free, tuple(self._active))
         for run_id in due:
-            if run_id in self._active or self._stopping:
-                continue
-            self._active[run_id] = _Active()
-            actor = asyncio.create_task(self._live(run_id))
-            self._actors.add(actor)
-            actor.add_done_callback(self._actors.discard)
+            if not self._stopping:
+                self._start(run_id)
         return False
+
+    def _start(self, run_id: str) -> None:
+        if run_id in self._active:
+            return
+        self._active[run_id] = _Active()
+        actor = asyncio.create_task(self._live(run_id))
+        self._actors.add(actor)
+        actor.add_done_callback(self._actors.discard)
 
     async def _idle_time(self) -> float:
         if len(self._active) >= self._places:
