@@ -154,8 +154,8 @@ class Receiving:
         now = self._core.world.clock.now()
         items = [self._admit(alert, hook, now) for alert in alerts]
         receipts = await self._core.store.accept(items)
-        if any(receipt.runs and not receipt.duplicate for receipt in receipts):
-            self._core.driver.wake()
+        for item, receipt in zip(items, receipts, strict=True):
+            self._core.driver.take_up(run for run in receipt.runs if run in item.run_ids)
         for receipt in receipts:
             if receipt.incident is not None:
                 self._core.news.tell(receipt.incident)
