@@ -53,7 +53,7 @@ def _outermost(world: World) -> Middleware:
     async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
         door = request.protocol
         if isinstance(door, Door):
-            door.begins()
+            door.begins(request.content)
         try:
             return await handler(request)
         except (web.HTTPException, Refused) as failure:

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from ssl import SSLContext
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from responder.text import for_terminal
 from responder.web.limits import Limits
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _READ_BUFFER = 64 * 1024  # bytes aiohttp reads ahead of a handler, per connection
 _BITE = 16 * 1024  # bytes taken from a socket at once: 200,000 chunks of one byte cost 0.1 s
+_FRAMING = 32 * 1024  # bytes that are no body, beyond a quarter of it, before a request is cut
 _LINGER = 2.0  # seconds to swallow the rest of a refused body, so that the answer gets through
 _SPARE_FILES = 128  # for store, clusters, forges
 _FULL = (
@@ -106,13 +107,17 @@ class Guard:
 class Door(web.RequestHandler):
     """aiohttp's connection, watched by the guard."""
 
-    __slots__ = ("_guard", "_heard", "_stuck_at", "_stuck_since", "_working", "idle_since")
+    __slots__ = (
+        "_body", "_guard", "_heard", "_raw", "_stuck_at", "_stuck_since", "_working", "idle_since"
+    )  # fmt: skip
 
     def __init__(self, guard: Guard, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, loop=guard.loop, **options)
         self._guard = guard
         self._working = False
         self._heard: float | None = None  # when the first byte of the next request came
+        self._body: StreamReader | None = None
+        self._raw = 0  # bytes that came while the body was being read
         self._stuck_at = 0
         self._stuck_since = 0.0
         self.idle_since = guard.loop.time()
@@ -122,9 +127,10 @@ class Door(web.RequestHandler):
         """No request is at work and nothing waits to be read by the caller."""
         return not self._working and not self._waiting_bytes()
 
-    def begins(self) -> None:
+    def begins(self, body: StreamReader) -> None:
         """A whole header has arrived and its handler starts."""
         self._working = True
+        self._body, self._raw = body, 0
         self._heard = None
 
     def ends(self) -> None:
@@ -156,6 +162,11 @@ class Door(web.RequestHandler):
         if not self._working and self._heard is None:
             self._heard = self._guard.loop.time()
         super().data_received(data)
+        if self._working and self._body is not None and not self._body.is_eof():
+            self._raw += len(data)
+            # chunks of a byte or two cost the parser far more than they carry
+            if self._raw > _FRAMING + self._body.total_bytes * 5 // 4:
+                self.cut("its body is mostly framing")
 
     def check(self, now: float, limits: Limits) -> None:
         """Cut the connection when its header or its reader takes too long."""

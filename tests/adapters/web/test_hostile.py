@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 import socket
@@ -129,6 +130,15 @@ def test_what_is_not_http_gets_a_document_and_one_log_line(
     assert lived < 5
     assert not [record for record in caplog.records if record.exc_info]
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) <= 1
+
+
+def test_a_storm_of_tiny_chunks_is_cut_before_it_costs(url: str, service: FakeService) -> None:
+    """Two hundred thousand chunks of one byte would keep the parser from everybody else."""
+    with dial(url) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(HOOK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n[\r\n" * 200_000)
+        assert read_all(connection) == b""
+    assert service.bodies == []
+    assert ask(url, "GET", "/livez").status == 200
 
 
 def test_a_flood_of_broken_requests_is_a_few_log_lines(
