@@ -7,6 +7,7 @@ integration stays raw here; the integration checks it itself when it is set up.
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import tomllib
@@ -21,9 +22,21 @@ from responder.errors import ConfigError
 from responder.model import Mode, Secret
 from responder.text import suggestion, veiled
 
-__all__ = ["Guards", "Hook", "Image", "Server", "Settings", "load", "resolve_secrets", "seconds"]
+__all__ = [
+    "Guards",
+    "Hook",
+    "Image",
+    "Server",
+    "Settings",
+    "differing",
+    "load",
+    "resolve_secrets",
+    "seconds",
+]
 
 PREFIX = "RESPONDER_"
+# Sections without secrets: a label `env = "prod"` there is no reference to a variable.
+_PLAIN = {"server", "store", "playbooks", "images", "guards", "log"}
 
 
 class Section(BaseModel):
@@ -157,12 +170,33 @@ def load(
         _put(data, key, value)
         origins[key] = "flag"
     if secrets:
-        data = resolve_secrets(data, environ)
+        data = {
+            key: value if key in _PLAIN else resolve_secrets(value, environ, key)
+            for key, value in data.items()
+        }
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_explain(error, path, text)) from None
     return settings.model_copy(update={"origins": origins})
+
+
+def differing(old: Settings, new: Settings) -> list[str]:
+    """The sections that are not the same in both; secrets are compared and never shown."""
+    names = [name for name in Settings.model_fields if name != "origins"]
+    return [name for name in names if not _same(getattr(old, name), getattr(new, name))]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Secret) and isinstance(other, Secret):
+        return hmac.compare_digest(one.reveal().encode(), other.reveal().encode())
+    if isinstance(one, BaseModel) and isinstance(other, BaseModel):
+        return _same(dict(one), dict(other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and bool(one == other)
 
 
 def seconds(text: str, key: str) -> float:

@@ -59,8 +59,9 @@ class Live:
     def replace(self, playbooks: Iterable[Playbook]) -> None:
         """Put a checked set in force, all of it at once."""
         loaded = tuple(playbooks)
+        index = Index(loaded)  # before anything is put in force: it may refuse
         self.by_name: Mapping[str, Playbook] = {p.name: p for p in loaded}
-        self.index = Index(loaded)
+        self.index = index
         self._compiled |= {p.hash: p for p in loaded}
 
     def of(self, row: RunRow) -> Playbook:

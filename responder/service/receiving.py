@@ -99,6 +99,7 @@ class Receiving:
         if not sample:
             raise BadRequest(f"hook {name}: its source {source.name} makes no alerts to test")
         now = self._core.world.clock.now()
+        await self._core.store.add_audit([self._core.audit(who, "hook test", name)])
         found = self._parse(source, {}, sample, hook)
         receipts = await self._store([_as_test(alert, who, now) for alert in found], hook)
         self._core.metrics.count_received(hook.source, AlertKind.TEST.value)
@@ -146,7 +147,7 @@ class Receiving:
             return [_poison(source, kept, f"the source failed: {type(error).__name__}")]
         if len(alerts) > _MOST_ALERTS:
             raise BadAlert(f"{len(alerts)} alerts in one body, at most {_MOST_ALERTS} are taken")
-        return alerts
+        return [_bound(alert, hook) for alert in alerts]
 
     async def _store(self, alerts: Sequence[Alert], hook: HookInfo) -> list[Receipt]:
         if not alerts:
@@ -183,6 +184,16 @@ class Receiving:
             metrics.count_received(hook.source, fate)
         clock = self._core.world.clock
         metrics.heard(hook.name, clock.now(), clock.monotonic() - started)
+
+
+def _bound(alert: Alert, hook: HookInfo) -> Alert:
+    """The alert as this hook may speak: of its own cluster, whatever a source made of the words.
+
+    Before matching, so that no condition sees another cluster.
+    """
+    if alert.target.cluster == hook.cluster:
+        return alert
+    return replace(alert, target=replace(alert.target, cluster=hook.cluster))
 
 
 def _fate(alert: Alert, receipt: Receipt) -> str:

@@ -21,12 +21,13 @@ from responder.engine.driver import Driver, Hooks
 from responder.engine.lanes import Lane
 from responder.engine.performing import Lanes, Performer
 from responder.engine.state import RunState
+from responder.errors import ConfigError
 from responder.playbook.definition import Playbook
 from responder.playbook.loading import load_text
 from responder.ports import Action, ActionInfo, Integration
 from responder.service import Core, Live, Metrics, News, Pause, Service
 from responder.service.silence import Silence
-from responder.settings import Settings, load, seconds
+from responder.settings import Settings, differing, load, seconds
 from responder.store.interface import Event, Store
 from responder.store.sqlite import SqliteStore
 from responder.wiring import parts, rbac
@@ -66,7 +67,14 @@ class App:
         return self.service.core.integrations
 
     def reload(self, settings: Settings) -> None:
-        """Put the playbooks of new settings in force: all of them, or none and the old stay."""
+        """Put the playbooks of new settings in force: all of them, or none and the old stay.
+
+        Raises `ConfigError` where another section has changed: that needs a restart, and half a
+        reload is none.
+        """
+        others = [name for name in differing(self.settings, settings) if name != "playbooks"]
+        if others:
+            raise ConfigError(f"changed: {', '.join(others)}; only a restart puts that in force")
         sources = self.service.core.sources
         self.service.core.live.replace(parts.playbooks(settings, self.catalogue, sources))
 
@@ -102,6 +110,7 @@ async def build(
 
     Raises `ConfigError`, `PlaybookError` before anything is started.
     """
+    grace = seconds(settings.server.drain, "server.drain")
     world = world or World()
     store = store or open_store(settings)
     await store.open()
@@ -126,7 +135,7 @@ async def build(
             yield app
         finally:
             core.state["draining"] = "draining"
-            await app.driver.stop(seconds(settings.server.drain, "server.drain"))
+            await app.driver.stop(grace)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -35,21 +35,29 @@ __all__ = [
 ]
 
 
-def guard(settings: Settings) -> Guard:
-    """The guard rails of the configuration."""
-    own = settings.guards
+# https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def guard(settings: Settings, *, own: Path = _OWN_NAMESPACE) -> Guard:
+    """The guard rails of the configuration; the namespace this process runs in is protected."""
+    try:
+        ours = own.read_text(encoding="utf-8").split()
+    except OSError:
+        ours = []  # not in a pod
+    found = settings.guards
     asked = [name for table in settings.clusters.values() for name in table.get("protect", ())]
     return Guard(
-        protected_namespaces=(*ALWAYS_PROTECTED, *own.protected_namespaces, *asked),
-        unprotected_namespaces=tuple(own.unprotected_namespaces),
-        protected_labels=own.protected_labels,
-        protected_workloads=tuple(own.protected_workloads),
-        pods_per_run=own.pods_per_run,
-        pods_per_window=own.pods_per_window,
-        nodes_per_run=own.nodes_per_run,
-        ready_share=own.ready_share,
-        window=int(seconds(own.window, "guards.window") * SECOND),
-        namespace_modes={"*": own.mode, **own.namespace_modes},
+        protected_namespaces=(*ALWAYS_PROTECTED, *found.protected_namespaces, *asked, *ours),
+        unprotected_namespaces=tuple(found.unprotected_namespaces),
+        protected_labels=found.protected_labels,
+        protected_workloads=tuple(found.protected_workloads),
+        pods_per_run=found.pods_per_run,
+        pods_per_window=found.pods_per_window,
+        nodes_per_run=found.nodes_per_run,
+        ready_share=found.ready_share,
+        window=int(seconds(found.window, "guards.window") * SECOND),
+        namespace_modes={"*": found.mode, **found.namespace_modes},
     )
 
 
@@ -77,7 +85,11 @@ def check_hooks(
         if hook.source not in sources:
             raise ConfigError(f"hooks.{name}.source: {hook.source} is not set up on this server")
     return {
-        name: replace(hook, media=getattr(sources[hook.source], "media", frozenset()))
+        name: replace(
+            hook,
+            media=getattr(sources[hook.source], "media", frozenset()),
+            body_max=getattr(sources[hook.source], "body_max", 0),
+        )
         for name, hook in hooks.items()
     }
 
