@@ -237,6 +237,7 @@ def _done(step: StepState, event: Event) -> StepState:
         status=StepStatus.SUCCEEDED,
         verdict=event.data["verdict"],
         expires=event.data.get("expires", 0),
+        reverts=event.data.get("on_expiry") == "revert",
         error="",
     )
 
@@ -297,11 +298,12 @@ def _extended(step: StepState, event: Event) -> StepState:
     return replace(step, expires=until, expired=False) if step.expires else step
 
 
-def _undo_asked(step: StepState, _event: Event) -> StepState:
-    """Two people may ask in one moment; it is undone once."""
+def _undo_asked(step: StepState, event: Event) -> StepState:
+    """Two people, or a person and the clock, may ask in one moment; it is undone once."""
+    expired = step.expired or bool(event.data.get("expired"))
     if step.undo not in {"", "failed"}:
-        return step
-    return replace(step, undo="asked", undo_error="")
+        return replace(step, expired=expired)
+    return replace(step, undo="asked", undo_error="", expired=expired)
 
 
 def _undo_pending(step: StepState, event: Event) -> StepState:

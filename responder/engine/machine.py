@@ -29,6 +29,7 @@ __all__ = ["Command", "Decision", "Kind", "begin", "decide", "fold", "fold_all",
 
 DEFAULT_APPROVE = Approve(by=Role.APPROVER, within=1800 * SECOND, otherwise="stop", quorum=1)
 MAX_REPLANS = 5
+LATE = 3600 * SECOND  # how long after its expiry something may still be taken back unseen
 MAX_RESOLVE_TRIES = 20
 
 
@@ -336,9 +337,18 @@ def _quiet(run: RunState) -> bool:
 
 
 def _expiries(run: RunState, now: int) -> Iterator[Command]:
+    """What runs out now: a lock that reverts is taken back, anything else stays for a person.
+
+    One that ran out while nobody was there is not opened by itself: a person looks at it first.
+    """
     for state in run.steps.values():
-        if state.expires and not state.expired and state.expires <= now and state.applied:
-            yield _record("containment_expired", now, step=state.id)
+        if not state.expires or state.expired or state.expires > now or not state.applied:
+            continue
+        late = now - state.expires > LATE
+        if state.reverts and not late:
+            yield _record("undo_asked", now, step=state.id, person="expiry", expired=True)
+        else:
+            yield _record("containment_expired", now, step=state.id, late=late and state.reverts)
 
 
 # --------------------------------------------------------------------------- the whole run

@@ -67,6 +67,8 @@ class Performer:
 
     def changes_world(self, run: RunState, command: Command) -> bool:
         """Whether carrying this out may change something outside: what a pause holds back."""
+        if command.kind is Kind.UNDO:  # what a person asks for is done; what the clock asks waits
+            return run.step(command.step).expired and run.step(command.step).reverts
         if command.kind is not Kind.APPLY:
             return False
         use = run.definition(command.step).use
@@ -180,6 +182,8 @@ class Performer:
         if not plan.changes:
             return ""
         why = list(ruling.reasons)
+        if self._action(step).info.always_asks:
+            why.insert(0, f"{step.use} always asks")
         if step.approve is not None:
             why.insert(0, "the playbook asks at this step")
         elif mode is Mode.APPROVE:
@@ -312,6 +316,7 @@ class Performer:
         if action.info.undoable and expires:
             seconds = duration(expires) if isinstance(expires, str) else float(expires)
             data["expires"] = self._later(seconds)
+            data["on_expiry"] = action.info.on_expiry
         return Event("step_done", self._world.clock.now(), data)
 
     def _failed(

@@ -93,6 +93,7 @@ class StepState:
     halts: bool = False  # skipped because something went wrong, not because a condition said so
     expires: int = 0
     expired: bool = False
+    reverts: bool = False  # what happens then: it is taken back, or else a person is called
     undo: str = ""  # "" | asked | running | retry | pending | done | failed
     undo_state: Mapping[str, Any] = field(default_factory=dict)
     undo_at: int = 0

@@ -191,6 +191,11 @@ def _pending(run: RunState, data: Data) -> str:
     return ""
 
 
+def _ran_out(_run: RunState, data: Data) -> str:
+    late = " while nobody was there" if data.get("late") else ""
+    return f"the containment of {data['step']} has expired{late}; it stays until a person decides"
+
+
 def _finished(run: RunState, data: Data) -> str:
     reason = f": {data['reason']}" if data.get("reason") else ""
     return f"run of {run.playbook.name} {data['outcome']}{reason}"
@@ -210,8 +215,9 @@ _TELLERS: Mapping[str, Callable[[RunState, Data], str]] = {
     "step_uncertain": lambda _run, data: (
         f"{data['step']} may or may not have happened and waits for a person: {data['error']}"
     ),
-    "containment_expired": lambda _run, data: (
-        f"the containment of {data['step']} has expired; it stays until a person decides"
+    "containment_expired": _ran_out,
+    "undo_asked": lambda _run, data: (
+        f"{data['step']} has expired and is taken back" if data.get("expired") else ""
     ),
     "rollback_started": lambda _run, _data: "taking back what was applied",
     "undo_done": lambda run, data: f"undone: {_summary(run, data)}",
