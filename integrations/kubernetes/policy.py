@@ -1,9 +1,9 @@
-"""NetworkPolicy as arithmetic: who is selected, and what the union of policies still allows.
+"""What the policies of a namespace still let through to one pod, and the policy that denies all.
 
-Pure. A pod is isolated in a direction once any policy that selects it names that direction, and
-then everything is allowed that any of them allows, so a deny-all beside another policy denies
-nothing (https://kubernetes.io/docs/concepts/services-networking/network-policies/). Where a
-selector cannot be read, it is taken to select: a doubt must show as "may still talk".
+Pure. Policies add up, so a deny-all beside another policy denies nothing: what the others allow
+must be said (https://kubernetes.io/docs/concepts/services-networking/network-policies/). The
+reading of policies is that of the evaluator; where it cannot tell, this takes it as allowing: a
+doubt must show as "may still talk".
 """
 
 from __future__ import annotations
@@ -11,39 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from integrations.kubernetes import policy_v1
 from integrations.kubernetes.client import Json
+from integrations.kubernetes.policy_selectors import matches, read_selector
+from integrations.kubernetes.policy_truth import Truth
 
-__all__ = ["allows", "deny_all", "directions", "remaining", "selects", "service_selects"]
+__all__ = ["deny_all", "remaining", "selects", "service_selects"]
 
 Labels = Mapping[str, str]
 
 
 def selects(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
-    """Whether a label selector matches. Nothing selects nothing; an empty one selects all.
-
-    An absent key satisfies `NotIn` and `DoesNotExist`: taking labels off can open as well as close
-    (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/).
-    """
-    if selector is None:
-        return False
-    wanted = selector.get("matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    return all(_holds(rule, labels) for rule in selector.get("matchExpressions") or [])
-
-
-def _holds(rule: Mapping[str, Any], labels: Labels) -> bool:
-    key, values = rule.get("key", ""), rule.get("values") or []
-    match rule.get("operator"):
-        case "In":
-            return key in labels and labels[key] in values
-        case "NotIn":
-            return key not in labels or labels[key] not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-    return True  # an operator of tomorrow: assume that it selects
+    """Whether a label selector matches or may match. Nothing selects nothing; an empty one all."""
+    return selector is not None and matches(read_selector(selector), labels).truth is not Truth.NO
 
 
 def service_selects(service: Json, labels: Labels) -> bool:
@@ -52,33 +32,21 @@ def service_selects(service: Json, labels: Labels) -> bool:
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
 
 
-def directions(policy: Json) -> frozenset[str]:
-    """The directions a policy speaks of. Left out: Ingress, and Egress when it has such rules."""
-    spec = policy.get("spec") or {}
-    named = spec.get("policyTypes")
-    if named:
-        return frozenset(named)
-    return frozenset({"Ingress", "Egress"} if spec.get("egress") else {"Ingress"})
-
-
-def allows(policy: Json) -> tuple[str, ...]:
-    """The directions in which a policy lets anything through at all."""
-    spec = policy.get("spec") or {}
-    return tuple(
-        direction.lower()
-        for direction in ("Ingress", "Egress")
-        if direction in directions(policy) and spec.get(direction.lower())
-    )
-
-
 def remaining(policies: Iterable[Json], labels: Labels, own: str) -> tuple[str, ...]:
-    """What still lets traffic through for a pod with these labels, our own policy apart."""
+    """What still lets traffic through for a pod with these labels, our own policy apart.
+
+    The policies are those of the pod's namespace. A rule counts whoever its peers are: they may
+    come later.
+    """
     found = []
-    for policy in policies:
-        name = policy["metadata"]["name"]
-        if name == own or not selects((policy.get("spec") or {}).get("podSelector") or {}, labels):
+    for policy in map(policy_v1.read, policies):
+        if policy.name == own or matches(policy.subject, labels).truth is Truth.NO:
             continue
-        found += [f"NetworkPolicy {name} still allows {way}" for way in allows(policy)]
+        found += [
+            f"NetworkPolicy {policy.name} still allows {direction}"
+            for direction in policy.directions
+            if policy.rules[direction]
+        ]
     return tuple(sorted(found))
 
 

@@ -51,7 +51,7 @@ _PEERS = {Direction.INGRESS: "from", Direction.EGRESS: "to"}
 def read(policy: Json) -> V1Policy:
     """A listed NetworkPolicy."""
     metadata, spec = policy["metadata"], policy.get("spec") or {}
-    namespace = metadata["namespace"]
+    namespace = metadata.get("namespace") or ""
     return V1Policy(
         namespace=namespace,
         name=metadata["name"],

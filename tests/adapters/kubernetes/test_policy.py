@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from integrations.kubernetes.identity import bare_id, digest_in
 from integrations.kubernetes.owners import treatment
-from integrations.kubernetes.policy import allows, directions, remaining, selects, service_selects
+from integrations.kubernetes.policy import remaining, selects, service_selects
 from integrations.kubernetes.quarantine import LABEL, Request, Scene, design
 from integrations.kubernetes.release import Hold, difference
 from integrations.kubernetes.rollout import pick_container, progress, running, selector_query
@@ -53,29 +53,6 @@ def test_a_selector_matches_as_the_api_says(
 ) -> None:
     """Absent keys satisfy NotIn and DoesNotExist; an unknown operator counts as selecting."""
     assert selects(selector, labels) is expected
-
-
-@pytest.mark.parametrize(
-    ("spec", "speaks", "lets"),
-    [
-        ({}, {"Ingress"}, ()),
-        ({"ingress": [{}]}, {"Ingress"}, ("ingress",)),
-        ({"egress": [{}]}, {"Ingress", "Egress"}, ("egress",)),
-        ({"policyTypes": ["Egress"], "ingress": [{}]}, {"Egress"}, ()),
-        ({"policyTypes": ["Ingress", "Egress"]}, {"Ingress", "Egress"}, ()),
-        (
-            {"policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]},
-            {"Ingress", "Egress"},
-            ("ingress", "egress"),
-        ),
-    ],
-)
-def test_directions_and_what_gets_through(
-    spec: dict[str, Any], speaks: set[str], lets: tuple[str, ...]
-) -> None:
-    """A direction that a policy does not speak of is not allowed by it either."""
-    assert directions({"spec": spec}) == speaks
-    assert allows({"spec": spec}) == lets
 
 
 def test_our_own_policy_and_those_that_do_not_select_are_no_residual() -> None:
