@@ -89,15 +89,15 @@ def as_text(body: bytes) -> str:
     return body.decode("utf-8", "replace").removeprefix("\ufeff")
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes, most: int = BODY_MAX) -> Any:
     """The JSON value in `body`, bounded in size and depth, safe for every store and encoder.
 
     NUL becomes U+FFFD; integers beyond 64 bits and infinite floats stay as text. Raises
-    `BadAlert` with the JSON pointer for: more than 1 MiB, no JSON, deeper than 64, NaN or
+    `BadAlert` with the JSON pointer for: more than `most` bytes, no JSON, deeper than 64, NaN or
     Infinity, a key named twice, a lone surrogate. The text never shows what was in the body.
     """
-    if len(body) > BODY_MAX:
-        raise BadAlert(f"body has {len(body)} bytes, expected at most {BODY_MAX}")
+    if len(body) > most:
+        raise BadAlert(f"body has {len(body)} bytes, expected at most {most}")
     text = as_text(body)
     try:
         value = _load(_FAST, text)

@@ -14,7 +14,9 @@ from integrations import _values as values
 from integrations._source import Ignored, word
 from responder.model import AlertKind, JsonObject, Severity
 
-__all__ = ["CLEAN", "MORE", "findings", "rows"]
+__all__ = ["CLEAN", "LARGE", "MORE", "findings", "rows"]
+
+LARGE = 8 << 20  # bytes: a report of a large image has some megabytes
 
 _IDS_MAX = 64  # named in the alert; the count and the raw report have all
 MORE = {

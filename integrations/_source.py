@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
 from integrations import _values as values
-from integrations._json import as_text, decode
+from integrations._json import BODY_MAX, as_text, decode
 from integrations._table import (
     RULE_MAX,
     TAGS_MAX,
@@ -25,6 +26,7 @@ from integrations._table import (
     at,
     first,
     identity,
+    own_kind,
     place_of,
     severity_in,
     target_of,
@@ -47,6 +49,7 @@ __all__ = [
     "at",
     "first",
     "listed",
+    "own_kind",
     "payloads",
     "place_of",
     "sample_of",
@@ -71,6 +74,7 @@ def listed(*keys: str) -> Callable[[Any], list[Any]]:
     return split
 
 
+_RAW_MAX = 1 << 20  # characters of one part that are kept beside its alert
 _WHOLE = listed()  # an array, or the body itself
 
 
@@ -98,10 +102,13 @@ class Sender:
     ignored: Sequence[Ignored] = ()
     split: Callable[[Any], list[Any]] = _WHOLE
     read: Callable[[bytes], list[Any]] | None = None  # instead of JSON
+    # the payloads that only the headers tell apart; none: the body is read as ever
+    receive: Callable[[Mapping[str, str], bytes], list[Any]] | None = None
     shape: Callable[[JsonObject, HookInfo], JsonObject | str] = _as_it_is
     finish: Callable[[Alert, JsonObject], Alert] = _no_more
     accepts_status: int = HTTPStatus.ACCEPTED.value
     media: frozenset[str] = frozenset()
+    body_max: int = BODY_MAX  # bytes; reports are larger than alerts
 
     def setup(self, section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         """Offer this source; it has no settings of its own. Raises `ConfigError` if given any."""
@@ -138,12 +145,13 @@ class Sender:
                 rule,
                 place_of(target),
                 *(identity(at(shaped, path)) for path in table.fingerprint),
+                *own_kind(kind),
             ),
             target=target,
             tags=tuple(tag for path in table.tags for tag in texts(at(shaped, path)))[:TAGS_MAX],
             fields=values.flat(shaped),
             reason=reason,
-            raw=raw,
+            raw=raw[:_RAW_MAX],
         )
         return _ended(self.finish(made, shaped))
 
@@ -158,6 +166,7 @@ class Door:
         self.name = sender.name
         self.accepts_status = sender.accepts_status
         self.media = sender.media  # content types beyond JSON
+        self.body_max = sender.body_max
         self._sender = sender
         self._guard = guard
 
@@ -176,12 +185,12 @@ class Door:
 
     def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
         """An alert for each part, in the body's order. Raises `BadAlert` when it is no JSON."""
-        del headers
         sender = self._sender
-        read = sender.read or payloads
+        read = sender.read or partial(payloads, most=sender.body_max)
+        told = sender.receive(headers, body) if sender.receive else []
         items = [
             item
-            for payload in read(body)
+            for payload in told or read(body)
             for item in ([payload] if isinstance(payload, _Broken) else sender.split(payload))
         ]
         return values.each(
@@ -213,13 +222,13 @@ def _broken(reason: str, raw: str) -> _Broken:
     return made
 
 
-def payloads(body: bytes) -> list[Any]:
+def payloads(body: bytes, most: int = BODY_MAX) -> list[Any]:
     """The JSON values of a body: one, or one a line (NDJSON), where a bad line costs only itself.
 
     Raises `BadAlert` when it is neither.
     """
     try:
-        return [decode(body)]
+        return [decode(body, most)]
     except BadAlert:
         lines = [line for line in body.split(b"\n", values.ALERTS_MAX + 1) if line.strip()]
         if len(lines) < 2 or not lines[0].lstrip(b" \t\xef\xbb\xbf").startswith(b"{"):  # noqa: PLR2004

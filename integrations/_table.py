@@ -24,6 +24,7 @@ __all__ = [
     "at",
     "first",
     "identity",
+    "own_kind",
     "place_of",
     "severity_in",
     "target_of",
@@ -95,6 +96,15 @@ def verdict(
 
 
 # --------------------------------------------------------------------------- values
+
+
+def own_kind(kind: AlertKind) -> tuple[str, ...]:
+    """What a fingerprint adds for an event that starts nothing.
+
+    Else a detection would pass for the repeat of, say, the blocked attempt before it. An end keeps
+    the fingerprint of what it ends.
+    """
+    return () if kind.may_start or kind is AlertKind.RESOLVED else (kind.value,)
 
 
 def at(item: Any, path: str) -> Any:

@@ -30,7 +30,7 @@ from typing import Any
 from integrations import _values as values
 from integrations._json import as_text, decode, dump
 from integrations._labels import target_from
-from integrations._source import Ignored, Page, Table, sample_of, verdict
+from integrations._source import Ignored, Page, Table, own_kind, sample_of, verdict
 from integrations._webhook import Guard
 from responder.clock import World
 from responder.model import Alert, AlertKind, JsonObject, Severity
@@ -167,7 +167,7 @@ def _alert(item: Any, raw: str, group: JsonObject, hook: HookInfo) -> Alert:
         return _unparsed("the alert has no label alertname", raw)
     kind, reason = _kind(item, group, rule, labels)
     notes = _texts(item.get("annotations"))
-    fired = _fingerprint(item, labels)
+    fired = _fingerprint(item, labels, kind)
     resolved = kind is AlertKind.RESOLVED
     return Alert(
         source=Alertmanager.name,
@@ -218,13 +218,13 @@ def _kind(
     return verdict(IGNORED, {"status": status, "rule": rule, "falco": by_falco})
 
 
-def _fingerprint(item: JsonObject, labels: Mapping[str, str]) -> str:
+def _fingerprint(item: JsonObject, labels: Mapping[str, str], kind: AlertKind) -> str:
     started = str(values.micros(item.get("startsAt")))
     given = values.string(item.get("fingerprint"))
     if given:
-        return values.fingerprint_of("alertmanager", given, started)
+        return values.fingerprint_of("alertmanager", given, started, *own_kind(kind))
     pairs = [part for pair in sorted(labels.items()) for part in pair]
-    return values.fingerprint_of("alertmanager", "labels", *pairs, started)
+    return values.fingerprint_of("alertmanager", "labels", *pairs, started, *own_kind(kind))
 
 
 def _fields(item: JsonObject, group: JsonObject, notes: Mapping[str, str]) -> JsonObject:

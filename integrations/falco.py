@@ -28,7 +28,7 @@ from typing import Any
 
 from integrations import _values as values
 from integrations._json import as_text
-from integrations._source import Ignored, Page, Table, payloads, sample_of, verdict
+from integrations._source import Ignored, Page, Table, own_kind, payloads, sample_of, verdict
 from integrations._webhook import Guard
 from responder.clock import World
 from responder.model import Alert, AlertKind, JsonObject, Severity, Target
@@ -217,7 +217,7 @@ def _alert(event: Any, raw: str, hook: HookInfo) -> Alert:
         severity=values.severity_of(event.get("priority")),
         summary=values.summary(event.get("output"), rule),
         time=values.micros(event.get("time")),
-        fingerprint=_fingerprint(rule, source, target, said, host),
+        fingerprint=_fingerprint(rule, source, target, said, host, *own_kind(kind)),
         target=target,
         tags=tags,
         labels=_labels(event),
@@ -302,7 +302,9 @@ def _audit_target(said: JsonObject, cluster: str) -> Target:
     )
 
 
-def _fingerprint(rule: str, source: str, target: Target, said: JsonObject, host: str) -> str:
+def _fingerprint(
+    rule: str, source: str, target: Target, said: JsonObject, host: str, *more: str
+) -> str:
     """See the module's text: equal for repeats, different for different deeds."""
     pod = f"{target.namespace}/{target.pod}" if target.pod else ""
     get = said.get
@@ -314,6 +316,7 @@ def _fingerprint(rule: str, source: str, target: Target, said: JsonObject, host:
         target.container if pod else "",
         _object(get("fd.name")),
         *[str(get(field, "")) for field in _DEEDS],
+        *more,
     )
 
 

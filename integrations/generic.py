@@ -217,7 +217,7 @@ def _alert(item: dict[str, Any], raw: str, mapping: Mapper, hook: HookInfo) -> A
         severity=_severity(_ask(mapping, "severity", item)),
         summary=summary,
         time=values.micros(_ask(mapping, "time", item)),
-        fingerprint=values.fingerprint_of(opened, "resolved") if resolved else opened,
+        fingerprint=_told(opened, kind),
         target=target,
         tags=_tags(_ask(mapping, "tags", item)),
         labels=_labels(item.get("labels")),
@@ -246,6 +246,11 @@ def _severity(value: Any) -> Severity:
 def _target(mapping: Mapper, item: dict[str, Any], cluster: str) -> Target:
     parts = {part: read(_ask(mapping, f"target.{part}", item)) for part, read in _TARGET.items()}
     return Target(cluster=cluster, **parts)
+
+
+def _told(opened: str, kind: AlertKind) -> str:
+    """An end, a test or a health event is no repeat of the detection with the same words."""
+    return opened if kind.may_start else values.fingerprint_of(opened, kind.value)
 
 
 def _identity(given: Any, rule: str, summary: str, target: Target) -> str:

@@ -7,7 +7,7 @@ Never: calls a folder an image: only a source of type image names one.
 
 from __future__ import annotations
 
-from integrations._reports import CLEAN, MORE, findings, rows
+from integrations._reports import CLEAN, LARGE, MORE, findings, rows
 from integrations._source import Sender, Table, at, word
 from responder.model import AlertKind, JsonObject
 from responder.ports import HookInfo
@@ -53,5 +53,6 @@ SENDER = Sender(
     mapping=MAPPING,
     ignored=IGNORED,
     shape=_shape,
+    body_max=LARGE,
 )
 setup = SENDER.setup

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from integrations import _values as values
-from integrations._reports import CLEAN, MORE, findings, rows
+from integrations._reports import CLEAN, LARGE, MORE, findings, rows
 from integrations._source import Sender, Table, word
 from responder.model import AlertKind, JsonObject
 from responder.ports import HookInfo
@@ -86,5 +86,6 @@ SENDER = Sender(
     ignored=IGNORED,
     split=_split,
     shape=_shape,
+    body_max=LARGE,
 )
 setup = SENDER.setup

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from integrations import _values as values
-from integrations._reports import CLEAN, MORE, findings, rows
+from integrations._reports import CLEAN, LARGE, MORE, findings, rows
 from integrations._source import Ignored, Sender, Table, at, word
 from responder.model import AlertKind, JsonObject
 from responder.ports import HookInfo
@@ -108,5 +108,6 @@ SENDER = Sender(
     mapping=MAPPING,
     ignored=IGNORED,
     shape=_shape,
+    body_max=LARGE,
 )
 setup = SENDER.setup

@@ -52,6 +52,7 @@ class HookInfo:
     options: Mapping[str, Any] = field(default_factory=dict)  # the source's own settings
     expect_every: float = 0.0  # seconds: longer silence is an alert of its own; 0: it may be silent
     media: frozenset[str] = frozenset()  # content types its source takes beside JSON, "" for none
+    body_max: int = 0  # bytes its source takes; 0: what the door takes of everybody
 
 
 class Source(Protocol):

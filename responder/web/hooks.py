@@ -32,7 +32,11 @@ async def receive(ask: Ask) -> web.Response:
         require_json(request)
     limits = ask.desk.limits
     body = await read_body(
-        request, limits.hook_bytes, limits.body_seconds, ask.desk.budget, gzip=True
+        request,
+        max(limits.hook_bytes, hook.body_max),
+        limits.body_seconds,
+        ask.desk.budget,
+        gzip=True,
     )
     check_hook_json(body, limits.depth)
     status, answer = await ask.service.receive(name, headers, body, request.remote or "")
