@@ -6,11 +6,12 @@ other fields and the event must still start nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from responder.model import AlertKind
-from tests.adapters.senders.parts import changed, sample
+from tests.adapters.senders.cloud import CLOUD
+from tests.adapters.senders.parts import sample
+from tests.adapters.senders.rows import Row
+
+__all__ = ["ROWS", "Row"]
 
 HEALTH, NOTE, TEST, RESOLVED = (
     AlertKind.HEALTH,
@@ -18,31 +19,6 @@ HEALTH, NOTE, TEST, RESOLVED = (
     AlertKind.TEST,
     AlertKind.RESOLVED,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One changed sample and what it must become."""
-
-    source: str
-    what: str  # the name in the sender's IGNORED
-    kind: AlertKind
-    changes: dict[str, Any]
-    base: Any = None
-
-    @property
-    def payload(self) -> Any:
-        """The payload itself."""
-        return changed(sample(self.source) if self.base is None else self.base, self.changes)
-
-    def name(self) -> str:
-        """What a test calls it."""
-        return f"{self.source}: {self.what} by {' and '.join(self.changes)}"
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """The paths that tell what it is."""
-        return tuple(self.changes)
 
 
 _EXEC = {"process_exec": {"process": {"binary": "/bin/sh", "pid": 1}}, "time": "2026-09-24T08:14Z"}
@@ -117,4 +93,5 @@ ROWS: tuple[Row, ...] = (
         {"verb": "update", "operatorObject": sample("trivy-operator")},
     ),
     Row("grype", "clean", NOTE, {"matches": []}),
+    *CLOUD,
 )
