@@ -57,6 +57,7 @@ _ACTIONS = {
     "Deny": Action.DENY,
     "Pass": Action.PASS,
 }
+_ONE_KIND = "ClusterNetworkPolicy"  # v1alpha2 has no other
 _PEERS = {Direction.INGRESS: "from", Direction.EGRESS: "to"}
 _SETS = ("namespaces", "pods")
 _OUTWARD = (*_SETS, "nodes", "networks", "domainNames")
@@ -67,7 +68,7 @@ _PROTOCOL_FIELDS = (*(name.lower() for name in PROTOCOLS), "destinationNamedPort
 def read(policy: Json, kind: str = "") -> AdminPolicy:
     """A listed policy of one of the three kinds; lists leave the kind out, so it may be given."""
     spec = policy.get("spec") or {}
-    kind = kind or policy.get("kind") or "ClusterNetworkPolicy"
+    kind = kind or policy.get("kind") or _ONE_KIND
     tier = {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}.get(
         kind, spec.get("tier")
     )
@@ -174,15 +175,32 @@ def judge(
     world: PolicyWorld, flow: Flow, pod: Pod, direction: Direction, *, baseline: bool
 ) -> Ruling:
     """What one tier says about the flow for this pod, in one direction."""
+    tier = [policy for policy in world.admin if policy.baseline is baseline]
+    versions = [[p for p in tier if (p.kind == _ONE_KIND) is one] for one in (True, False)]
+    found = [_in_order(world, flow, pod, policies, direction) for policies in versions]
+    speaking = [ruling for ruling in found if ruling.reasons]
+    if len(speaking) < len(found):
+        return speaking[0] if speaking else Ruling(frozenset({Outcome.NEXT}))
+    outcomes = frozenset().union(*(ruling.outcomes for ruling in found))
+    reasons = [text for ruling in found for text in ruling.reasons]
+    if len(outcomes) > 1:
+        reasons.append("which of two API versions is asked first is not defined")
+    return Ruling(outcomes, tuple(reasons))
+
+
+def _in_order(
+    world: PolicyWorld, flow: Flow, pod: Pod, policies: list[AdminPolicy], direction: Direction
+) -> Ruling:
+    """What the policies of one API version say, by priority."""
     outcomes: set[Outcome] = set()
     reasons: list[str] = []
-    tier = sorted((p for p in world.admin if p.baseline is baseline), key=_precedence)
-    for _, equals in groupby(tier, key=_precedence):
+    for _, equals in groupby(sorted(policies, key=_precedence), key=_precedence):
         found = [_walk(world, flow, pod, policy, direction) for policy in equals]
-        speaking = [ruling for ruling in found if ruling.reasons]
-        for ruling in speaking:
+        for ruling in found:
             outcomes |= ruling.outcomes - {Outcome.ELSEWHERE}
             reasons += ruling.reasons
+        if len({ruling.outcomes for ruling in found if ruling.reasons}) > 1:
+            reasons.append("their priority is equal: which is asked first is not defined")
         # ELSEWHERE is a policy's "no rule of mine matches"; when all may say so, the next is asked
         if any(Outcome.ELSEWHERE not in ruling.outcomes for ruling in found):
             return Ruling(frozenset(outcomes), tuple(reasons))
@@ -190,7 +208,6 @@ def judge(
 
 
 def _precedence(policy: AdminPolicy) -> int:
-    # v1alpha1's baseline has no priority and is alone; kinds of two versions share one order
     return policy.priority
 
 

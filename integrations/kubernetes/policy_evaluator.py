@@ -73,7 +73,8 @@ def world_of(
 ) -> PolicyWorld:
     """The world from listed objects; `admin` maps a kind to the objects of that kind.
 
-    Give only the kinds that are enforced, and of ClusterNetworkPolicy one API version only.
+    Give only the kinds that are enforced. How v1alpha1 and v1alpha2 add up is not defined: where
+    both speak of a flow and differ, the answer is "unknown".
     """
     by_namespace: dict[str, list[V1Policy]] = {}
     for policy in policies:

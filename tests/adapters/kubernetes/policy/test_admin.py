@@ -125,7 +125,9 @@ def test_the_lower_priority_number_wins_and_equal_ones_are_undefined(
     deny = new("deny", priority=priorities[0], **into("Deny"))
     accept = new("accept", priority=priorities[1], **into("Accept"))
     assert asked([accept, deny]).allowed == expected
-    assert asked([deny, accept]).allowed == expected
+    answer = asked([deny, accept])
+    assert answer.allowed == expected
+    assert ("equal" in answer.reasons[-1]) is (expected == "unknown")
 
 
 def test_equal_priorities_matter_only_where_both_match() -> None:
@@ -133,6 +135,20 @@ def test_equal_priorities_matter_only_where_both_match() -> None:
     deny = new("deny", **into("Deny"))
     other = new("other", **into("Accept", {"namespaces": {"matchLabels": {"team": "b"}}}))
     assert asked([deny, other]).allowed == "no"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [("Deny", "Allow", "unknown"), ("Deny", "Deny", "no"), ("Deny", "Pass", "unknown")],
+)
+def test_two_api_versions_side_by_side_are_a_doubt_where_they_differ(
+    one: str, other: str, expected: str
+) -> None:
+    """No text orders them; where only one speaks of the flow, it decides."""
+    policies = [new(priority=1, **into(one)), old(priority=2, **into(other))]
+    assert asked(policies).allowed == expected
+    elsewhere = old(**into(other, {"namespaces": {"matchLabels": {"team": "b"}}}))
+    assert asked([policies[0], elsewhere]).allowed == "no"
 
 
 def test_rules_are_read_in_order() -> None:
