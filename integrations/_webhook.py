@@ -12,6 +12,8 @@
                "proof_header": "X-Proxy-Proof", "proof": SECRETS}}
                                                             a client certificate that a proxy has
                                                             checked; the proof is the proxy's own
+    {"certificate": {"names": ["falco"]}}                   one that the server itself has checked
+                                                            (server.tls.client_ca)
     {"hmac": {"header": "X-Signature", "secret": SECRETS, "prefix": "sha256=",
               "encoding": "hex" | "base64", "many": True,
               "timestamp_header": "X-Timestamp", "window": 300}}
@@ -21,7 +23,8 @@
 
 SECRETS is a `Secret` or a list of them: the old and the new one are both valid while a sender is
 being changed over. A missing, empty or unknown scheme refuses everybody. A query's values come
-among the headers under `query:NAME`, which no header can be called.
+among the headers under `query:NAME`, a certificate's names under `tls:names`, which no header can
+be called.
 """
 
 from __future__ import annotations
@@ -47,7 +50,10 @@ _WINDOW = 300  # seconds a signed time may be off, both ways
 OWN: Mapping[str, str] = {"routing_key": "pagerduty"}
 _SIGNED = {"hmac": check_hmac, "standard": check_standard}
 _BODY_SCHEMES = frozenset({*_SIGNED, *OWN})
-_SCHEMES = frozenset({"bearer", "basic", "header", "query", "proxy", "none"}) | _BODY_SCHEMES
+_SCHEMES = (
+    frozenset({"bearer", "basic", "header", "query", "proxy", "certificate", "none"})
+    | _BODY_SCHEMES
+)
 _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # scheme -> (required, optional)
     "basic": (frozenset({"username", "password"}), frozenset()),
     "header": (frozenset({"name", "value"}), frozenset()),
@@ -172,11 +178,22 @@ def _check_proxy(headers: Mapping[str, str], wanted: Any) -> None:
     proof = str(wanted.get("proof_header", ""))
     proved = matches(present(headers, proof), secrets(wanted.get("proof")))
     name = str(wanted.get("header", ""))
-    subjects = wanted.get("subjects")
-    listed = subjects if isinstance(subjects, list | tuple) else ()
-    named = matches(present(headers, name), [Secret(str(subject)) for subject in listed])
+    subjects = [Secret(str(subject)) for subject in _listed(wanted.get("subjects"))]
+    named = matches(present(headers, name), subjects)
     if not (proved and named):
         raise refuse(name)
+
+
+def _check_certificate(headers: Mapping[str, str], wanted: Any) -> None:
+    """One of the names in the certificate is one of those that the hook wants."""
+    known = [Secret(str(name)) for name in _listed(table(wanted).get("names"))]
+    given = present(headers, "tls:names").split("\n")
+    if not any(matches(name, known) for name in given):
+        raise refuse("the client certificate")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _check_signed(headers: Mapping[str, str], wanted: Any) -> None:
@@ -198,6 +215,7 @@ _HEADER_CHECKS: Mapping[str, Callable[[Mapping[str, str], Any], None]] = {
     "header": _check_header,
     "query": _check_query,
     "proxy": _check_proxy,
+    "certificate": _check_certificate,
     "hmac": _check_signed,
     "standard": _check_standard_sent,
     **dict.fromkeys(OWN, lambda _headers, _wanted: None),
@@ -222,6 +240,9 @@ def check_auth(auth: Mapping[str, Any], where: str, source: str = "") -> None:
             raise ConfigError(f"{where}: {scheme} is for hooks of source {OWN[scheme]} only")
         if scheme == "none":
             _check_none_setting(auth, where)
+        elif scheme == "certificate":
+            names = value.get("names") if isinstance(value, Mapping) and len(value) == 1 else None
+            _check_texts(names, f"{where}.certificate.names")
         elif scheme in _KEYS:
             _check_settings(value, scheme, f"{where}.{scheme}")
         else:
@@ -251,7 +272,7 @@ def _check_settings(value: Any, scheme: str, where: str) -> None:
     if value.get("encoding", "hex") not in {"hex", "base64"}:
         raise ConfigError(f"{where}.encoding: expected hex or base64")
     if scheme == "proxy":
-        _check_subjects(value["subjects"], f"{where}.subjects")
+        _check_texts(value["subjects"], f"{where}.subjects")
     if scheme == "standard" and None in keys_of(value["secret"]):
         raise ConfigError(f"{where}.secret: what follows whsec_ is not base64")
     if type(value.get("many", False)) is not bool:
@@ -261,7 +282,7 @@ def _check_settings(value: Any, scheme: str, where: str) -> None:
         raise ConfigError(f"{where}.window: expected whole seconds above 0")
 
 
-def _check_subjects(value: Any, where: str) -> None:
+def _check_texts(value: Any, where: str) -> None:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) and v for v in value):
         raise ConfigError(f"{where}: expected a list of texts that are not empty")
 

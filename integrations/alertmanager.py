@@ -54,7 +54,7 @@ MAPPING = Table(
     target={
         "namespace": ("labels/exported_namespace", "labels/namespace", "labels/k8s_ns_name"),
         "pod": ("labels/exported_pod", "labels/pod", "labels/k8s_pod_name"),
-        "container": ("labels/exported_container", "labels/container"),
+        "container": ("labels/container",),
         "container_id": ("labels/container_id",),
         "image": ("labels/image", "labels/container_image_repository"),
         "node": ("labels/node",),
@@ -62,6 +62,8 @@ MAPPING = Table(
     },
     fingerprint=("fingerprint", "startsAt"),
     notes={
+        "exported": "Where `exported_namespace` or `exported_pod` stands, all three of namespace, "
+        "pod and container come from the `exported_…` labels: the others are the exporter's own.",
         "time": "`endsAt` for an alert that has ended.",
         "fingerprint": "Alertmanager's own with `startsAt`; without one the sorted labels.",
         "workload": "From `deployment`, `statefulset`, `daemonset`, `cronjob`, `job_name`, "

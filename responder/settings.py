@@ -46,10 +46,11 @@ class Section(BaseModel):
 
 
 class Tls(Section):
-    """Certificate and key of the server itself."""
+    """Certificate and key of the server itself, and who may vouch for its callers."""
 
     cert: str
     key: str
+    client_ca: str = ""  # certificates of senders are asked for and checked against these
 
 
 class Server(Section):

@@ -51,15 +51,27 @@ async def test(ask: Ask) -> web.Response:
 def _headers(request: web.Request) -> dict[str, str]:
     """Lower-case names; a name sent twice is joined by ", ", so that no twin hides.
 
-    The query stands among them as `query:NAME`, which no header can be called: some senders can
-    say who they are, or what they speak of, in the address only.
+    The query stands among them as `query:NAME`, and the names in a client certificate that the
+    server has checked as `tls:names`, one a line: no header can be called so.
     """
     joined: dict[str, str] = {}
     query = ((f"query:{name}", value) for name, value in request.query.items())
     for name, value in (*request.headers.items(), *query):
         key = name.lower()
         joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    if names := _certified(request):
+        joined["tls:names"] = "\n".join(names)
     return joined
+
+
+def _certified(request: web.Request) -> list[str]:
+    """Common name, DNS names and URIs of the caller's certificate; none without a checked one."""
+    peer = request.transport.get_extra_info("peercert") if request.transport else None
+    if not peer:
+        return []
+    common = [v for part in peer.get("subject", ()) for k, v in part if k == "commonName"]
+    others = [v for kind, v in peer.get("subjectAltName", ()) if kind in {"DNS", "URI"}]
+    return [name for name in (*common, *others) if name.isprintable()]
 
 
 def _media(headers: Mapping[str, str]) -> str:

@@ -261,6 +261,23 @@ def test_a_subject_without_the_proxys_proof_is_nobody() -> None:
     refused(scheme, {"x-client-subject": "CN=other", "x-proxy-proof": "new-Secret-1"})
 
 
+CERTIFIED = {"certificate": {"names": ["falco", "spiffe://prod/falco"]}}
+
+
+@pytest.mark.parametrize("names", ["falco", "other\nfalco", "other\nspiffe://prod/falco"])
+def test_one_of_the_certificates_names_is_enough(names: str) -> None:
+    """Common name, DNS name or URI."""
+    check_auth(CERTIFIED, "auth")
+    ask(SCHEMES[0], {"tls:names": names}, auth=CERTIFIED)
+
+
+@pytest.mark.parametrize("names", [None, "", "Falco", "falco2", "falco ", "other", "falco, falco"])
+def test_another_certificate_or_none_is_refused(names: str | None) -> None:
+    """And so is everybody else's."""
+    with pytest.raises(Unauthorized):
+        ask(SCHEMES[0], {} if names is None else {"tls:names": names}, auth=CERTIFIED)
+
+
 def test_a_scheme_that_only_one_source_checks_lets_nobody_into_another() -> None:
     """`routing_key` lies in the body; a source that does not look there must refuse."""
     auth = {"routing_key": Secret("k")}
