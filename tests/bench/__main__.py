@@ -36,9 +36,12 @@ def main() -> int:
     report = Report()
     report.head()
     for name in options.names or FIGURES:
-        _figure(FIGURES[name])(report)
+        try:
+            _figure(FIGURES[name])(report)
+        except Exception as failure:  # noqa: BLE001 - the other figures are worth having
+            report.skip(name, f"{type(failure).__name__}: {failure}")
     report.foot()
-    return 1 if options.strict and report.misses else 0
+    return 1 if options.strict and (report.misses or report.missing) else 0
 
 
 def _figure(path: str) -> Callable[[Report], None]:
