@@ -82,6 +82,8 @@ def _step(incident: Mapping[str, Any], step: Mapping[str, Any]) -> list[str]:
     lines = [f"  {step['status']:<17} {step['id']:<14} {step['summary']}{verdict}"]
     if step["error"]:
         lines.append(f"{'':22}error: {step['error']}")
+    if step.get("reason"):
+        lines.append(f"{'':22}because: {step['reason']}")
     lines += [f"{'':22}stays open: {text}" for text in step["residual"]]
     if step["status"] == "waiting-approval":
         lines.append(

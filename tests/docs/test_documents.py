@@ -33,7 +33,8 @@ EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
 
 def blocks(language: str = "") -> list[str]:
     """The fenced blocks of the README in this language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    parts = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for word, text in parts if word == language]
 
 
 def commands() -> list[str]:
