@@ -66,6 +66,7 @@ class Reader:
         asks = ["--yes"] if line.split()[1] in {"approve", "deny", "undo"} else []  # no terminal
         made = subprocess.run(
             [*self.here(line), *asks],
+            check=False,
             cwd=self.folder,
             env={**os.environ, **self.environ},
             capture_output=True,
