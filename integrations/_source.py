@@ -17,6 +17,7 @@ from typing import Any
 
 from integrations import _values as values
 from integrations._json import BODY_MAX, as_text, decode
+from integrations._keys import KeyRing
 from integrations._table import (
     RULE_MAX,
     TAGS_MAX,
@@ -114,7 +115,8 @@ class Sender:
         """Offer this source; it has no settings of its own. Raises `ConfigError` if given any."""
         del kit
         values.no_settings(section, self.name)
-        return Integration(sources=[Door(self, Guard(world))])
+        ring = KeyRing(world)
+        return Integration(sources=[Door(self, Guard(world, ring))], close=ring.close)
 
     def alert(self, item: Any, raw: str, hook: HookInfo) -> Alert:
         """One part of a body as an alert."""
@@ -178,6 +180,10 @@ class Door:
     def preverify(self, headers: Mapping[str, str], hook: HookInfo) -> None:
         """What can be checked before the body is read; raises `Unauthorized`."""
         self._guard.before(headers, hook)
+
+    async def prepare(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
+        """Fetch what `verify` will need, if anything; raises `Unauthorized`, `StoreUnavailable`."""
+        await self._guard.prepare(headers, body, hook)
 
     def verify(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
         """Raise `Unauthorized` unless the sender holds this hook's credentials."""

@@ -18,6 +18,9 @@
               "encoding": "hex" | "base64", "many": True,
               "timestamp_header": "X-Timestamp", "window": 300}}
     {"standard": {"secret": SECRETS, "window": 300}}        Standard Webhooks (GitLab and others)
+    {"sns": {"topics": [ARN], "certificates": SECRETS or "hosts": [HOST]}}   see `_sns`
+    {"oidc": {"issuer": …, "audience": …, "email": …, "keys_url": URL or "keys": SECRETS}}
+                                                            see `_oidc`
     {"routing_key": SECRETS}     PagerDuty's own place, in the body; only that source knows it
     {"none": True}               whoever can reach the door is believed
 
@@ -35,8 +38,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from integrations._keys import KeyRing
+from integrations._oidc import check_oidc, check_oidc_settings, oidc_key_url
 from integrations._secrets import matches, present, refuse, secrets, table
 from integrations._signatures import check_hmac, check_standard, keys_of
+from integrations._sns import check_sns, check_sns_settings, check_topic, sns_key_url
 from responder.clock import World
 from responder.errors import ConfigError, Unauthorized
 from responder.model import Secret
@@ -49,9 +55,10 @@ _WINDOW = 300  # seconds a signed time may be off, both ways
 # scheme -> the only source that checks it; with any other source it would let everybody in
 OWN: Mapping[str, str] = {"routing_key": "pagerduty"}
 _SIGNED = {"hmac": check_hmac, "standard": check_standard}
-_BODY_SCHEMES = frozenset({*_SIGNED, *OWN})
+_PUBLIC = {"sns": check_sns_settings, "oidc": check_oidc_settings}  # signed with a private key
+_BODY_SCHEMES = frozenset({*_SIGNED, *OWN, "sns"})
 _SCHEMES = (
-    frozenset({"bearer", "basic", "header", "query", "proxy", "certificate", "none"})
+    frozenset({"bearer", "basic", "header", "query", "proxy", "certificate", "oidc", "none"})
     | _BODY_SCHEMES
 )
 _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # scheme -> (required, optional)
@@ -80,10 +87,27 @@ class Guard:
     """The two moments of one check, with the clock that signed times are held against."""
 
     world: World
+    ring: KeyRing | None = None  # public keys that were fetched; without it none can be
+
+    async def prepare(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
+        """Fetch the public keys that `whole` will need; the only I/O of a hook's check.
+
+        Raises `Unauthorized` for an address that is not allowed, `StoreUnavailable` when keys
+        cannot be had now.
+        """
+        if self.ring is None or _PUBLIC.keys().isdisjoint(hook.auth):
+            return
+        self.before(headers, hook)
+        if "sns" in hook.auth and (url := sns_key_url(headers, body, hook.auth["sns"])):
+            await self.ring.refresh(url)
+        if "oidc" in hook.auth and (url := oidc_key_url(hook.auth["oidc"])):
+            await self.ring.refresh(url)
 
     def before(self, headers: Mapping[str, str], hook: HookInfo) -> None:
         """Everything that can be known without the body; raises `Unauthorized`."""
         check_headers(headers, hook.auth)
+        if "oidc" in hook.auth and not oidc_key_url(hook.auth["oidc"]):
+            check_oidc(headers, hook.auth["oidc"], self.world.clock.now(), None)
         for scheme in OWN.keys() & hook.auth.keys():
             if hook.source != OWN[scheme]:
                 raise Unauthorized(f"only {OWN[scheme]} can check {scheme}, so nobody is accepted")
@@ -91,7 +115,12 @@ class Guard:
     def whole(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
         """Headers and body; raises `Unauthorized`."""
         self.before(headers, hook)
-        check_body(headers, body, hook.auth, now=self.world.clock.now())
+        now = self.world.clock.now()
+        check_body(headers, body, hook.auth, now=now)
+        if "sns" in hook.auth:
+            check_sns(headers, body, hook.auth["sns"], now, self.ring)
+        if "oidc" in hook.auth:
+            check_oidc(headers, hook.auth["oidc"], now, self.ring)
 
 
 def needs_body(auth: Mapping[str, Any]) -> bool:
@@ -200,6 +229,10 @@ def _check_signed(headers: Mapping[str, str], wanted: Any) -> None:
     present(headers, str(table(wanted).get("header", "")))
 
 
+def _check_token_sent(headers: Mapping[str, str], _wanted: Any) -> None:
+    _credentials(headers, "bearer")
+
+
 def _check_standard_sent(headers: Mapping[str, str], _wanted: Any) -> None:
     present(headers, "webhook-signature")
 
@@ -218,6 +251,8 @@ _HEADER_CHECKS: Mapping[str, Callable[[Mapping[str, str], Any], None]] = {
     "certificate": _check_certificate,
     "hmac": _check_signed,
     "standard": _check_standard_sent,
+    "sns": check_topic,
+    "oidc": _check_token_sent,
     **dict.fromkeys(OWN, lambda _headers, _wanted: None),
     "none": _check_none,
 }
@@ -243,6 +278,8 @@ def check_auth(auth: Mapping[str, Any], where: str, source: str = "") -> None:
         elif scheme == "certificate":
             names = value.get("names") if isinstance(value, Mapping) and len(value) == 1 else None
             _check_texts(names, f"{where}.certificate.names")
+        elif scheme in _PUBLIC:
+            _PUBLIC[scheme](value, f"{where}.{scheme}")
         elif scheme in _KEYS:
             _check_settings(value, scheme, f"{where}.{scheme}")
         else:

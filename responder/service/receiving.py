@@ -55,6 +55,7 @@ class Receiving:
         started = self._core.world.clock.monotonic()
         hook = await self.hook(name)
         source = self._source(hook)
+        await self._prepare(source, headers, body, hook)
         source.verify(headers, body, hook)
         self._core.heard[hook.name] = self._core.world.clock.now()
         await self._hints(source, headers, body, hook)
@@ -121,6 +122,14 @@ class Receiving:
 
     def _source(self, hook: HookInfo) -> Source:
         return self._core.sources[hook.source]
+
+    async def _prepare(
+        self, source: Source, headers: Mapping[str, str], body: bytes, hook: HookInfo
+    ) -> None:
+        """Let a source fetch public keys before it checks; the check itself does no I/O."""
+        prepare = getattr(source, "prepare", None)
+        if prepare is not None:
+            await prepare(headers, body, hook)
 
     async def _hints(
         self, source: Source, headers: Mapping[str, str], body: bytes, hook: HookInfo
