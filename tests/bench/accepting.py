@@ -174,7 +174,7 @@ def _match(report: Report) -> None:
         alert = _alert(rule)
         ours, floor = _cost(many, few, alert)
         ok = ours <= floor * 1.1 + 0.2
-        bound = f"{ours / floor:.2f}, <= 1.10"
+        bound = f"{ours / floor:.2f}, <= 1.10 + 0.2 us"
         label = f"match of an alert, {name}"
         report.line(label, f"{ours:.2f} us", f"{floor:.2f} us (1)", bound, ok=ok)
 
