@@ -165,7 +165,6 @@ async def _assemble(
     actions = {action.info.name: action for one in found for action in one.actions}
     catalogue = {name: action.info for name, action in actions.items()}
     sources = {source.name: source for one in found for source in one.sources}
-    hooks = parts.check_hooks(parts.hooks(settings), sources)
 
     def compile_text(text: str, file: str) -> Playbook:
         return load_text(text, file, catalogue, sources)
@@ -194,7 +193,7 @@ async def _assemble(
         rules=parts.rules(settings, guard),
         catalogue=catalogue,
         sources=sources,
-        hooks=hooks,
+        hooks=parts.check_hooks(parts.hooks(settings), sources),
         integrations=found,
         pause=pause,
         news=news,
