@@ -18,8 +18,8 @@ from responder.store.interface import Event
 __all__ = ["events_for"]
 
 # How many temporary failures in a row end a step, by phase. Looking is cheap and bounded by the
-# step's own timeout; planning and applying are what an outage must not hammer.
-TRIES = {Kind.PLAN: 5, Kind.APPLY: 5, Kind.POLL: 500, Kind.VERIFY: 20}
+# step's own timeout; planning and applying must not hammer, and must outlive ten minutes of outage.
+TRIES = {Kind.PLAN: 13, Kind.APPLY: 13, Kind.POLL: 500, Kind.VERIFY: 20}
 _RESUME = {Kind.PLAN: "plan", Kind.APPLY: "apply", Kind.POLL: "poll", Kind.VERIFY: "verify"}
 _LONGEST = 300.0  # seconds between two tries
 

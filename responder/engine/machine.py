@@ -30,7 +30,7 @@ __all__ = ["Command", "Decision", "Kind", "begin", "decide", "fold", "fold_all",
 DEFAULT_APPROVE = Approve(by=Role.APPROVER, within=1800 * SECOND, otherwise="stop", quorum=1)
 MAX_REPLANS = 5
 LATE = 3600 * SECOND  # how long after its expiry something may still be taken back unseen
-MAX_RESOLVE_TRIES = 20
+MAX_RESOLVE_TRIES = 40  # ever more slowly: about eighteen minutes
 
 
 class Kind(StrEnum):

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from responder.errors import StoreUnavailable
+import pytest
+
+from responder.clock import SECOND
+from responder.errors import StepRetry, StoreUnavailable
 from responder.model import Blast, Effect, Plan
 from responder.ports import Action, Call, Done, Integration, Pending
 from responder.store.interface import Event
@@ -292,3 +295,22 @@ async def test_an_undo_is_allowed_while_paused(tmp_path: Path) -> None:
 def test_effects_are_what_the_fakes_say() -> None:
     """The stand-ins of this file change things, or the tests above prove nothing."""
     assert {SlowUndo.info.effect, OnePod.info.effect, Extra.info.effect} == {Effect.CHANGE}
+
+
+@pytest.mark.parametrize("phase", ["plan", "apply"])
+async def test_a_partition_of_ten_minutes_is_outlived(tmp_path: Path, phase: str) -> None:
+    """The API server is away for a rolling upgrade: the step waits instead of failing."""
+    things = Things()
+    async with bench(tmp_path, [playbook(MARK)], things=things) as b:
+        things.faults = {f"{phase} mark": [StepRetry("refused", after=5) for _ in range(10_000)]}
+        begun = b.clock.now()
+        run = await b.start("p", thing="a")
+        while b.clock.now() < begun + 600 * SECOND:
+            await asyncio.sleep(0.005)
+            state = await b.step(run, "mark")
+            assert state["status"] != "failed", state["error"]
+            if state["status"] == "retrying":
+                b.clock.jump(15)
+                b.app.driver.wake()
+        things.faults = {}
+        await b.until(run, "succeeded")
