@@ -176,8 +176,7 @@ async def _assemble(
     )
     pause.set_switch(await store.get_switch("pause"))
     guard = parts.guard(settings)
-    usage = Usage(guard.window, world)
-    usage.note(await store.recent_events("apply_started", world.clock.now() - guard.window))
+    usage = await _usage(store, guard, world)
     driver = Driver(
         store=store,
         performer=_performer(found, actions, guard, world, usage, pause),
@@ -208,6 +207,13 @@ def _used(in_force: Iterable[Live]) -> frozenset[str]:
     """The actions of the playbooks in force."""
     playbooks = (one for live in in_force for one in live.by_name.values())
     return frozenset(name for one in playbooks for name in rbac.uses(one))
+
+
+async def _usage(store: Store, guard: Guard, world: World) -> Usage:
+    """What was begun within the window, rebuilt from the journal."""
+    usage = Usage(guard.window, world)
+    usage.note(await store.recent_events("apply_started", world.clock.now() - guard.window))
+    return usage
 
 
 def _performer(
