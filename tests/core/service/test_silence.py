@@ -179,6 +179,7 @@ async def test_only_responders_test_hooks_and_only_those_that_make_alerts(tmp_pa
 
 async def test_an_odd_expectation_is_named(tmp_path: Path) -> None:
     """`expect_every` is a duration."""
+    (tmp_path / "playbooks").mkdir()
     path = tmp_path / "config.toml"
     text = CONFIG.replace('expect_every = "1h"', 'expect_every = "often"')
     path.write_text(text.format(folder=tmp_path))
