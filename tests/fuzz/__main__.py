@@ -46,7 +46,7 @@ BITS = (
 
 def value(chance: Chance, depth: int = 0) -> Any:
     """A JSON value out of nothing."""
-    kind = chance.randrange(8 if depth < 4 else 5)
+    kind = chance.randrange(8 if depth == 0 else 7 if depth < 4 else 5)  # width only at the top
     made: tuple[Callable[[], Any], ...] = (
         lambda: None,
         lambda: chance.choice((True, False)),
