@@ -16,8 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 
 from integrations._source import sample_of
+from responder.cli.root import cli
 from responder.model import Role
 from responder.wiring import load_settings
 from responder.wiring.known import sources
@@ -215,6 +217,22 @@ def test_a_report_of_some_megabytes_is_taken_where_reports_come(server: Server) 
     assert len(body) > 2 << 20
     assert post(server, "trivy-operator", body, bearer())[0] == 202
     assert post(server, "falco", body, bearer())[0] == 413
+
+
+def test_a_hook_is_tested_from_the_command_line(server: Server, tmp_path: Path) -> None:
+    """`responder hook test NAME` and `responder hook list`, as a person types them."""
+    token = tmp_path / "token"
+    token.write_text(server.door("dora", Role.RESPONDER).token)
+    common = ["--server", server.url, "--token-file", str(token)]
+    tested = CliRunner().invoke(cli, ["hook", "test", "tetragon", *common])
+    listed = CliRunner().invoke(cli, ["hook", "list", *common])
+
+    assert tested.exit_code == 0, tested.output
+    assert "watch-shadow" in tested.output
+    assert "nothing was started" in tested.output
+    assert set(NAMES) <= set(listed.output.split())
+    unknown = CliRunner().invoke(cli, ["hook", "test", "nobody", *common])
+    assert unknown.exit_code != 0
 
 
 def test_a_hook_is_tested_over_the_api(server: Server) -> None:
