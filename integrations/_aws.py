@@ -6,7 +6,9 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.htm
 A subscription is confirmed by opening a URL that holds a token. The token itself is never kept;
 the URL is kept only when it leads to SNS and the topic is one that the hook allows.
 
-Never: opens a URL that a body names, or takes an envelope's word for anything it does not hold.
+Whether a URL is opened is decided elsewhere (`_sns.confirmation_url`), after the check.
+
+Never: takes an envelope's word for anything it does not hold.
 """
 
 from __future__ import annotations

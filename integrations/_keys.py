@@ -69,6 +69,14 @@ class KeyRing:
         if url not in self._held:
             raise StoreUnavailable("the sender's public keys cannot be fetched now")
 
+    async def open(self, url: str) -> None:
+        """Open an address for what it does and keep nothing. Raises `StoreUnavailable`."""
+        async with self._lock:
+            try:
+                await self._ask(url)
+            except ResponderError:
+                raise StoreUnavailable("the sender's address cannot be opened now") from None
+
     async def close(self) -> None:
         """Close the connection, if there is one."""
         if self._close is not None:

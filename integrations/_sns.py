@@ -8,6 +8,9 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 `certificates` are given by hand and fetched by nobody. With `hosts` the one that a message names
 is fetched beforehand (see `_keys`), when it stands at one of these hosts, under SNS's own name.
 
+With `options = {confirm = true}` a subscription is confirmed by opening the address that SNS sent,
+when the message is signed, of a listed topic, and the address is at one of `hosts`.
+
 Never: believes a certificate from elsewhere, a topic that is not listed, or a message of long ago.
 """
 
@@ -19,6 +22,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -32,7 +36,7 @@ from integrations._values import micros
 from responder.clock import SECOND
 from responder.errors import BadAlert, ConfigError, Unauthorized
 
-__all__ = ["check_sns", "check_sns_settings", "check_topic", "sns_key_url"]
+__all__ = ["check_sns", "check_sns_settings", "check_topic", "confirmation_url", "sns_key_url"]
 
 _WINDOW = 3900  # seconds: SNS tries for at most an hour, with the time of the first try
 _URL = re.compile(r"https://([a-z0-9.-]{1,100})/SimpleNotificationService-[0-9a-f]{32}\.pem")
@@ -80,6 +84,24 @@ def check_sns(
         pems = [ring.held(url)]
     if not any(_holds(message, pem, now) for pem in pems):
         raise Unauthorized("Signature does not hold for this hook")
+
+
+def confirmation_url(body: bytes, wanted: Any) -> str:
+    """What confirms a subscription of an allowed topic; empty for every other message.
+
+    It is SNS's own, for this topic, at a host of the hook. Only ever for a body that was checked.
+    """
+    message = _message(body, wanted)
+    parts = urlsplit(_plain(message.get("SubscribeURL")))
+    asked = parse_qs(parts.query)
+    holds = (
+        message.get("Type") == "SubscriptionConfirmation"  # the other one would undo a leaving
+        and parts.scheme == "https"
+        and parts.netloc in _texts(wanted, "hosts")
+        and asked.get("Action") == ["ConfirmSubscription"]
+        and asked.get("TopicArn") == [message["TopicArn"]]
+    )
+    return parts.geturl() if holds else ""
 
 
 def _message(body: bytes, wanted: Any) -> Mapping[str, Any]:
@@ -156,7 +178,7 @@ def check_sns_settings(value: Any, where: str) -> None:
                 x509.load_pem_x509_certificate((secret.reveal() if secret else "").encode())
             except ValueError:
                 raise ConfigError(f"{where}.certificates: expected certificates as PEM") from None
-    else:
+    if "hosts" in value or "certificates" not in value:
         for host in _listed(value, "hosts", where):
             if not _HOST.fullmatch(host):
                 raise ConfigError(f"{where}.hosts: expected names like sns.eu-west-1.amazonaws.com")

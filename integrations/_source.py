@@ -185,6 +185,10 @@ class Door:
         """Fetch what `verify` will need, if anything; raises `Unauthorized`, `StoreUnavailable`."""
         await self._guard.prepare(headers, body, hook)
 
+    async def follow(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
+        """After everything is stored: confirm a subscription, where the hook allows it."""
+        await self._guard.follow(headers, body, hook)
+
     def verify(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
         """Raise `Unauthorized` unless the sender holds this hook's credentials."""
         self._guard.whole(headers, body, hook)

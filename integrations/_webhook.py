@@ -42,7 +42,13 @@ from integrations._keys import KeyRing
 from integrations._oidc import check_oidc, check_oidc_settings, oidc_key_url
 from integrations._secrets import matches, present, refuse, secrets, table
 from integrations._signatures import check_hmac, check_standard, keys_of
-from integrations._sns import check_sns, check_sns_settings, check_topic, sns_key_url
+from integrations._sns import (
+    check_sns,
+    check_sns_settings,
+    check_topic,
+    confirmation_url,
+    sns_key_url,
+)
 from responder.clock import World
 from responder.errors import ConfigError, Unauthorized
 from responder.model import Secret
@@ -102,6 +108,17 @@ class Guard:
             await self.ring.refresh(url)
         if "oidc" in hook.auth and (url := oidc_key_url(hook.auth["oidc"])):
             await self.ring.refresh(url)
+
+    async def follow(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
+        """Confirm a subscription, where the hook allows it; checks everything once more.
+
+        Raises `StoreUnavailable` when the address cannot be opened now: SNS then asks again.
+        """
+        if self.ring is None or "sns" not in hook.auth or hook.options.get("confirm") is not True:
+            return
+        self.whole(headers, body, hook)
+        if url := confirmation_url(body, hook.auth["sns"]):
+            await self.ring.open(url)
 
     def before(self, headers: Mapping[str, str], hook: HookInfo) -> None:
         """Everything that can be known without the body; raises `Unauthorized`."""

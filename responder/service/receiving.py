@@ -62,6 +62,9 @@ class Receiving:
         alerts = self._parse(source, headers, body, hook)
         receipts = await self._store(alerts, hook)
         self._count(hook, alerts, receipts, started)
+        follow = getattr(source, "follow", None)
+        if follow is not None:
+            await follow(headers, body, hook)
         return source.accepts_status, {"alerts": [_shown(receipt) for receipt in receipts]}
 
     async def explain(

@@ -326,6 +326,68 @@ def test_a_confirmation_is_shown_and_its_token_is_not_kept() -> None:
     assert "SubscribeURL" not in other.fields
 
 
+CONFIRM = f"https://{HOST}/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=51b2ff3e"
+
+
+async def confirming(body: bytes, *, confirm: Any = True, fails: bool = False) -> list[str]:
+    """What a hook opens after it has stored a message, beside the certificate."""
+    web = Web({URL: pem(KEY)} if fails else {URL: pem(KEY), CONFIRM: "<ok/>"})
+    ring = KeyRing(WORLD, web)
+    options = {"confirm": confirm}
+    hook = HookInfo(name="h", source="aws-sns", auth=FETCHED, options=options)
+    door = Door(SNS, Guard(WORLD, ring))
+    await door.prepare(SENT, body, hook)
+    await door.follow(SENT, body, hook)
+    return [url for url in web.asked if url != URL]
+
+
+async def test_a_subscription_is_confirmed_where_the_hook_allows_it() -> None:
+    """Only then, and only at SNS's own host for a listed topic."""
+    right = signed({**CONFIRMATION, "SubscribeURL": CONFIRM})
+
+    assert await confirming(right) == [CONFIRM]
+    for no in (False, None, "yes", 1):
+        assert await confirming(right, confirm=no) == []
+    assert await confirming(signed(message())) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Type": "UnsubscribeConfirmation"},
+        {"SubscribeURL": CONFIRM.replace("https", "http")},
+        {"SubscribeURL": CONFIRM.replace(HOST, "evil.example")},
+        {"SubscribeURL": CONFIRM.replace(HOST, "169.254.169.254")},
+        {"SubscribeURL": CONFIRM.replace(HOST, f"{HOST}@evil.example")},
+        {"SubscribeURL": CONFIRM.replace(HOST, f"user@{HOST}")},
+        {"SubscribeURL": CONFIRM.replace(HOST, f"{HOST}:8443")},
+        {"SubscribeURL": CONFIRM.replace(HOST, "sns.us-east-1.amazonaws.com")},
+        {"SubscribeURL": CONFIRM.replace("Confirm", "Delete")},
+        {"SubscribeURL": CONFIRM.replace(TOPIC, OTHER)},
+        {"SubscribeURL": f"{CONFIRM}&TopicArn={OTHER}"},
+        {"SubscribeURL": ""},
+    ],
+    ids=str,
+)
+async def test_no_other_address_is_opened(changes: dict[str, Any]) -> None:
+    """Even a message that SNS itself has signed sends the server nowhere else."""
+    body = signed({**CONFIRMATION, "SubscribeURL": CONFIRM, **changes})
+
+    assert await confirming(body) == []
+
+
+async def test_an_unsigned_confirmation_opens_nothing() -> None:
+    """The check is made once more before anything is opened."""
+    with pytest.raises(Unauthorized):
+        await confirming(signed({**CONFIRMATION, "SubscribeURL": CONFIRM}, WRONG_KEY))
+
+
+async def test_a_confirmation_that_fails_is_asked_for_again() -> None:
+    """503 makes SNS send the request once more."""
+    with pytest.raises(StoreUnavailable):
+        await confirming(signed({**CONFIRMATION, "SubscribeURL": CONFIRM}), fails=True)
+
+
 # --------------------------------------------------------------------------- OIDC
 
 ISSUER = "https://accounts.google.com"
