@@ -11,7 +11,22 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from integrations.kubernetes import block_image, delete, evidence, hold, isolate, redeploy, release
+from integrations.kubernetes import (
+    block_image,
+    cordon_node,
+    delete,
+    evict_pod,
+    evidence,
+    hold,
+    isolate,
+    lock_namespace,
+    mark,
+    redeploy,
+    release,
+    scale_workload,
+    service_account,
+    suspend_job,
+)
 from integrations.kubernetes.client import Connection
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.identity import NEEDS, PodResolver
@@ -33,6 +48,14 @@ INFOS = (
     delete.INFO,
     hold.INFO,
     block_image.INFO,
+    service_account.INFO,
+    cordon_node.INFO,
+    evict_pod.INFO,
+    scale_workload.INFO,
+    suspend_job.INFO,
+    lock_namespace.INFO,
+    mark.LABEL,
+    mark.ANNOTATE,
 )
 
 
@@ -63,6 +86,14 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
             delete.DeletePod(fleet),
             hold.HoldPod(fleet),
             block_image.BlockImage(fleet),
+            service_account.RevokeServiceAccount(fleet),
+            cordon_node.CordonNode(fleet),
+            evict_pod.EvictPod(fleet),
+            scale_workload.ScaleWorkload(fleet),
+            suspend_job.SuspendJob(fleet),
+            lock_namespace.LockNamespace(fleet),
+            mark.Mark(fleet, mark.LABEL),
+            mark.Mark(fleet, mark.ANNOTATE),
         ),
         resolvers={
             name: PodResolver(link.api("containment"), looks[name]) for name, link in links.items()

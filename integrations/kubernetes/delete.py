@@ -18,7 +18,7 @@ from responder.errors import Conflict, NotFound, StepFailed
 from responder.model import Blast, Change, Effect, Plan, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, Param, Pending
 
-__all__ = ["INFO", "DeletePod"]
+__all__ = ["INFO", "DeletePod", "blast", "ending"]
 
 INFO = ActionInfo(
     name="kubernetes.delete_pod",
@@ -77,7 +77,7 @@ class DeletePod:
                     effect=Effect.DESTROY,
                 ),
             ),
-            blast=_blast(pod),
+            blast=blast(pod),
             residual=("what is in its memory and its writable layer is gone for good",),
             params={"pod": f"{namespace}/{name}", "uid": pod["metadata"]["uid"]},
             data={"namespace": namespace, "pod": name, "uid": pod["metadata"]["uid"]},
@@ -91,12 +91,7 @@ class DeletePod:
 
     async def poll(self, call: Call, state: Mapping[str, Any]) -> Done | Pending:
         """Look whether the pod is gone: its containers get their time to end."""
-        place = f"{state['namespace']}/{state['pod']}"
-        if await _is_gone(self.fleet.api(call), state):
-            return Done(result={"pod": place, "uid": state["uid"]})
-        return Pending(
-            state=dict(state), after=_LOOK_AGAIN, waiting_for=f"pod {place} (terminating)"
-        )
+        return await ending(self.fleet.api(call), state)
 
     async def verify(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
         """Look once more. Raises `StepFailed` when the pod is still there."""
@@ -111,7 +106,8 @@ class DeletePod:
         raise StepFailed(f"the deletion of pod {plan.params['pod']} cannot be undone")
 
 
-def _blast(pod: Json) -> Blast:
+def blast(pod: Json) -> Blast:
+    """What is lost with a pod; one that is isolated serves nobody."""
     metadata = pod["metadata"]
     owner = controller_of(pod)
     workload = owner.label if owner else f"Pod/{metadata['name']}"
@@ -124,6 +120,14 @@ def _blast(pod: Json) -> Blast:
         workloads=(f"{metadata['namespace']}/{workload}",),
         labels=dict(metadata.get("labels") or {}),
     )
+
+
+async def ending(api: Api, state: Mapping[str, Any]) -> Done | Pending:
+    """Whether the pod of this UID is gone, or is still waited for."""
+    place = f"{state['namespace']}/{state['pod']}"
+    if await _is_gone(api, state):
+        return Done(result={"pod": place, "uid": state["uid"]})
+    return Pending(state=dict(state), after=_LOOK_AGAIN, waiting_for=f"pod {place} (terminating)")
 
 
 async def _delete(api: Api, data: Mapping[str, Any]) -> None:

@@ -164,12 +164,18 @@ def template(image: str = OLD, **labels: str) -> dict[str, Any]:
 
 
 def bare(
-    plane: ControlPlane, namespace: str, name: str = "solo", *, bound: bool = False
+    plane: ControlPlane,
+    namespace: str,
+    name: str = "solo",
+    *,
+    bound: bool = False,
+    account: str = "default",
 ) -> dict[str, Any]:
     """A pod that nobody owns; the scheduler leaves it alone unless it is to be `bound`."""
     body = template(app=name, tier="web")
     body["metadata"]["name"] = name
     body["spec"]["schedulerName"] = "default-scheduler" if bound else "nobody"
+    body["spec"]["serviceAccountName"] = account
     made: dict[str, Any] = plane.must("POST", f"/api/v1/namespaces/{namespace}/pods", body)
     return made
 
@@ -190,6 +196,42 @@ def workload(
     if kind == "StatefulSet":
         spec["serviceName"] = name
     plane.must("POST", path, {"metadata": {"name": name}, "spec": spec})
+
+
+def cron_job(plane: ControlPlane, namespace: str, name: str = "report") -> None:
+    """A CronJob that has not run yet."""
+    job = template(app=name)
+    job["spec"]["restartPolicy"] = "Never"
+    spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": job}}}
+    path = f"/apis/batch/v1/namespaces/{namespace}/cronjobs"
+    plane.must("POST", path, {"metadata": {"name": name}, "spec": spec})
+
+
+def bind(
+    plane: ControlPlane,
+    namespace: str,
+    name: str,
+    accounts: Sequence[str],
+    *,
+    resource: str = "pods",
+    more: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """A Role that lets accounts of the namespace get something, and its binding."""
+    base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    rule = {"apiGroups": [""], "resources": [resource], "verbs": ["get"]}
+    plane.must("POST", f"{base}/roles", {"metadata": {"name": name}, "rules": [rule]})
+    who = [{"kind": "ServiceAccount", "name": one, "namespace": namespace} for one in accounts]
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    body = {"metadata": {"name": name}, "roleRef": ref, "subjects": [*who, *more]}
+    plane.must("POST", f"{base}/rolebindings", body)
+
+
+def token_secret(plane: ControlPlane, namespace: str, account: str) -> None:
+    """An old-style token of an account, as people still make them."""
+    key = "kubernetes.io/service-account.name"
+    metadata = {"name": f"{account}-token", "annotations": {key: account}}
+    body = {"metadata": metadata, "type": "kubernetes.io/service-account-token"}
+    plane.must("POST", f"/api/v1/namespaces/{namespace}/secrets", body)
 
 
 async def pods(
