@@ -171,10 +171,7 @@ async def _assemble(
 
     live = Live(compile_text, parts.playbooks(settings, catalogue, sources))
     in_force.append(live)
-    pause = Pause(
-        settings.store.path.parent / "PAUSE", [p for one in found for p in one.pausers], world
-    )
-    pause.set_switch(await store.get_switch("pause"))
+    pause = await _pause(settings, found, store, world)
     guard = parts.guard(settings)
     usage = await _usage(store, guard, world)
     driver = Driver(
@@ -201,6 +198,16 @@ async def _assemble(
         anonymous=open_,
     )
     return App(service=Service(core), settings=settings, store=store)
+
+
+async def _pause(
+    settings: Settings, found: Sequence[Integration], store: Store, world: World
+) -> Pause:
+    """The stop button, as it was left."""
+    ways = [way for one in found for way in one.pausers]
+    pause = Pause(settings.store.path.parent / "PAUSE", ways, world)
+    pause.set_switch(await store.get_switch("pause"))
+    return pause
 
 
 def _used(in_force: Iterable[Live]) -> frozenset[str]:
