@@ -11,6 +11,7 @@ from typing import Any
 from integrations.kubernetes import admission, holding
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist, reference
+from integrations.kubernetes.owners import controller_of, treatment
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.quarantine import LABEL, is_ready
 from integrations.kubernetes.quarantine import policy_name as quarantine_policy
@@ -196,7 +197,7 @@ def _changes(call: Call, api: Api, pod: Json, hold: holding.Hold, user: str) -> 
     old: dict[str, str | None] = {key: annotations.get(key) for key in holding.KEEP}
     if holding.HELD in annotations:  # this very step was here before
         old = holding.before(annotations)
-    memory = json.dumps({"key": call.key, "before": old}, sort_keys=True)
+    memory = json.dumps({"key": call.key, "home": hold.home, "before": old}, sort_keys=True)
     return [
         *changes,
         Change(
@@ -221,6 +222,11 @@ def _creation(api: Api, item: Json) -> Change:
 
 def _limits(pod: Json) -> tuple[str, ...]:
     limits = [*holding.deadlines(pod)]
+    owner = controller_of(pod)
+    if owner and not treatment(pod).strip:  # the others let go of it when it was isolated
+        limits.append(
+            f"{owner.label} cannot remove or replace it meanwhile: a rollout waits for it"
+        )
     limits.append("a node under pressure, or a more urgent pod, may still end it: no rule is asked")
     if not is_ready(pod) and (pod.get("status") or {}).get("phase") == "Pending":
         limits.append("a pod that is still Pending can be evicted in spite of the budget")

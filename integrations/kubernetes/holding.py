@@ -169,8 +169,9 @@ async def release(api: Api, namespace: str, name: str, uid: str) -> None:
         return
     metadata = pod["metadata"]
     value = (metadata.get("labels") or {}).get(LABEL)
-    if metadata["uid"] == uid and value and HELD in (metadata.get("annotations") or {}):
-        home = api.connection.settings.home
+    annotations = metadata.get("annotations") or {}
+    if metadata["uid"] == uid and value and HELD in annotations:
+        home = _memory(annotations).get("home") or api.connection.settings.home
         hold = Hold(home=home, namespace=namespace, pod=name, uid=uid, value=value)
         await lift(api, hold)
 
@@ -227,11 +228,20 @@ def _restored(pod: Json) -> dict[str, str | None]:
 
 def before(annotations: Mapping[str, str]) -> dict[str, str | None]:
     """The autoscalers' annotations as they were. Raises `StepFailed` when that was spoilt."""
+    found = _memory(annotations)["before"]
+    return {key: found.get(key) for key in KEEP}
+
+
+def _memory(annotations: Mapping[str, str]) -> dict[str, Any]:
+    """What the hold wrote down. Raises `StepFailed` when somebody has spoilt it."""
     try:
-        found: dict[str, Any] = json.loads(annotations[HELD])["before"]
-        return {key: found.get(key) for key in KEEP}
+        found = json.loads(annotations[HELD])
+        texts = [found["key"], found["home"], *(found["before"].get(key) or "" for key in KEEP)]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise StepFailed(f"annotation {HELD} was changed and cannot be read: mend it") from None
+        texts = [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise StepFailed(f"annotation {HELD} was changed and cannot be read: mend it")
+    return dict(found)
 
 
 async def _remove(api: Api, item: Json) -> None:

@@ -238,7 +238,7 @@ class ReleasePod:
             summary=f"release pod {namespace}/{name}",
             changes=tuple(changes),
             blast=Blast(pods=1, namespaces=(namespace,), labels=dict(hold.original)),
-            residual=_consequence(hold),
+            residual=(*_held(pod), *_consequence(hold)),
             params={"pod": f"{namespace}/{name}", "uid": hold.uid},
             data={"hold": _as_data(hold)},
         )
@@ -282,6 +282,11 @@ def _must_agree(policy: Json | None, hold: Hold) -> None:
             f"pod {hold.namespace}/{hold.pod}: annotation {ORIGINAL} is not what NetworkPolicy "
             f"{hold.policy} remembers: expected {kept}, got {hold.marks.get(ORIGINAL)}"
         )
+
+
+def _held(pod: Json) -> tuple[str, ...]:
+    held = holding.HELD in (pod["metadata"].get("annotations") or {})
+    return ("it is held as evidence: its hold ends first",) if held else ()
 
 
 def _consequence(hold: Hold) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from responder.model import Plan, VerdictLevel
 from responder.ports import Integration
 from tests.adapters.kubernetes import stage
 from tests.real.cluster import ControlPlane
-from tests.real.kubelet import FakeKubelet
+from tests.real.kubelet import NODE, FakeKubelet
 from tests.real.waiting import eventually
 
 pytestmark = pytest.mark.control_plane
@@ -224,6 +224,68 @@ async def test_undo_refuses_with_the_difference(
             with pytest.raises(StepFailed, match="was changed: the pod is not held"):
                 await stage.action(made, "hold_pod").verify(request, plan, result)
         assert stage.read(control_plane, where["budget"])[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("Deployment", 2), ("StatefulSet", 2), ("DaemonSet", 1), ("Job", 1)]
+)
+async def test_an_owned_pod_is_held_and_its_owner_is_whole_again_afterwards(
+    control_plane: ControlPlane, namespace: str, kind: str, count: int
+) -> None:
+    """The owner's own deletion is refused as well; released, it has as many pods as before."""
+    with FakeKubelet(control_plane, namespace):
+        stage.workload(control_plane, namespace, kind)
+        if kind == "DaemonSet":
+            _only_here(control_plane, namespace)
+        name = (await stage.pods(control_plane, namespace, count))[0]["metadata"]["name"]
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+        token = _account(control_plane, namespace)
+        async with stage.product(control_plane, token, home=namespace) as made:
+            pod = f"{namespace}/{name}"
+            await stage.perform(made, stage.call("quarantine_pod", pod=pod))
+            request = stage.call("hold_pod", key="run_1/hold", pod=pod)
+            plan, result = await stage.perform(made, request)
+            verdict = await stage.action(made, "hold_pod").verify(request, plan, result)
+            assert verdict.level is VerdictLevel.ENFORCED, verdict
+            stays = kind in {"StatefulSet", "DaemonSet"}
+            assert any("a rollout waits for it" in text for text in plan.residual) is stays
+            assert control_plane.request("DELETE", path)[0] == 422
+            body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+            assert control_plane.request("POST", f"{path}/eviction", body)[0] == 429
+            freeing = stage.call("release_pod", key="run_2/free", pod=pod)
+            plan, _ = await stage.perform(made, freeing)
+            assert plan.residual[0] == "it is held as evidence: its hold ends first"
+        if kind != "Job":  # a Job has begun another try, which goes on
+            await stage.pods(control_plane, namespace, count)
+        assert stage.read(control_plane, path)[0] in {200, 404}
+
+
+def _only_here(plane: ControlPlane, namespace: str) -> None:
+    """Let the DaemonSet run on one node, whatever nodes other tests have made."""
+    path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/cart"
+    selector = {"nodeSelector": {"kubernetes.io/hostname": NODE}}
+    plane.must("PATCH", path, {"spec": {"template": {"spec": selector}}})
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"key": "a"}', '{"key": "a", "home": 1, "before": {}}']
+)
+async def test_a_spoilt_memory_of_the_hold_lifts_nothing(
+    control_plane: ControlPlane, namespace: str, text: str
+) -> None:
+    """Whoever may annotate the pod cannot have the hold lifted halfway."""
+    with FakeKubelet(control_plane, namespace):
+        await running(control_plane, namespace)
+        token = _account(control_plane, namespace)
+        async with stage.product(control_plane, token, home=namespace) as made:
+            where, plan, result = await held(control_plane, namespace, made)
+            patch = {"metadata": {"annotations": {"responder.dev/hold": text}}}
+            control_plane.must("PATCH", where["pod"], patch)
+            request = stage.call("hold_pod", key="run_1/hold", pod=f"{namespace}/solo")
+            with pytest.raises(StepFailed, match="cannot be read: mend it"):
+                await stage.action(made, "hold_pod").undo(request, plan, result)
+        for what in ("budget", "binding", "namespace binding"):
+            assert stage.read(control_plane, where[what])[0] == 200, what
 
 
 async def test_a_pod_that_is_not_isolated_is_not_held(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from integrations.kubernetes import INFOS
+from integrations.kubernetes import INFOS, setup
+from responder.clock import World
 from responder.errors import StepFailed
 from responder.model import VerdictLevel
-from responder.ports import ActionInfo
+from responder.ports import ActionInfo, Kit
 from tests.adapters.kubernetes import stage
 from tests.adapters.kubernetes.asking import asked, setting, short
 from tests.real.cluster import ControlPlane
@@ -101,6 +102,29 @@ async def test_evidence_is_kept_without_one_right_and_the_gap_names_it(
         verdict = await stage.action(made, "snapshot").verify(request, plan, result)
     assert verdict.level is VerdictLevel.RESIDUAL
     assert any(f"our account may not {lost} (add to its" in gap for gap in verdict.residual)
+
+
+async def test_the_doctor_asks_only_for_what_the_playbooks_in_force_use(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """Rights of other actions are not missed, and knowing a target is always needed."""
+    isolating = [info for info in INFOS if info.name == "kubernetes.quarantine_pod"]
+    token = stage.account_for(control_plane, namespace, isolating)
+    table = {"api": control_plane.api, "ca": str(control_plane.ca), "token": token}
+    section = {"prod": {**table, "namespaces": (namespace,)}}
+    found = {}
+    for used in (frozenset({"kubernetes.quarantine_pod"}), frozenset({"kubernetes.cordon_node"})):
+        kit = Kit(evidence=stage.Shelf(), used=lambda used=used: used)  # type: ignore[misc]
+        made = setup(section, World(), kit)
+        assert made.close
+        try:
+            found[used] = await made.checks["kubernetes:prod"]()
+        finally:
+            await made.close()
+    few, more = found.values()
+    assert few == "ok"
+    assert 'resources ["nodes"], verbs ["patch"]' in more
+    assert "secrets" not in more
 
 
 async def test_the_doctor_names_missing_rules_and_is_content_with_all(
