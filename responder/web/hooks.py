@@ -17,6 +17,7 @@ from responder.web.routing import Ask, reply
 __all__ = ["receive", "test"]
 
 _NAME_MAX = 200
+_LINES = "application/x-ndjson"  # what forwarders (Vector, Fluent Bit) call one JSON value a line
 
 
 async def receive(ask: Ask) -> web.Response:
@@ -28,7 +29,7 @@ async def receive(ask: Ask) -> web.Response:
     headers = _headers(request)
     hook = await ask.service.hook(name)
     await ask.service.preauthorize(name, headers)
-    if _media(headers) not in hook.media:
+    if _media(headers) not in {*hook.media, _LINES}:
         require_json(request)
     limits = ask.desk.limits
     body = await read_body(
