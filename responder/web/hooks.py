@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from responder.errors import NotFound
+from responder.errors import Forbidden, NotFound
 from responder.web.limits import check_hook_json, read_body, require_json
 from responder.web.routing import Ask, reply
 
-__all__ = ["receive", "test"]
+__all__ = ["handshake", "receive", "test"]
 
 _NAME_MAX = 200
 _LINES = "application/x-ndjson"  # what forwarders (Vector, Fluent Bit) call one JSON value a line
@@ -22,9 +22,7 @@ _LINES = "application/x-ndjson"  # what forwarders (Vector, Fluent Bit) call one
 
 async def receive(ask: Ask) -> web.Response:
     """Take one delivery. What headers alone can refuse is refused before the body is read."""
-    name = ask.part("hook")
-    if len(name) > _NAME_MAX or not name.isprintable():
-        raise NotFound("there is no such hook")
+    name = _name(ask)
     request = ask.request
     headers = _headers(request)
     hook = await ask.service.hook(name)
@@ -44,9 +42,36 @@ async def receive(ask: Ask) -> web.Response:
     return reply(answer, status)
 
 
+async def handshake(ask: Ask) -> web.Response:
+    """Answer a sender of CloudEvents that asks first whether it may deliver here.
+
+    Yes only to an origin that the hook's `options.origins` names, and only to who holds the hook's
+    credentials. https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md
+    """
+    name = _name(ask)
+    headers = _headers(ask.request)
+    hook = await ask.service.hook(name)
+    await ask.service.preauthorize(name, headers)
+    origins = hook.options.get("origins")
+    origin = headers.get("webhook-request-origin", "")
+    if not isinstance(origins, list) or not origin or origin not in origins:
+        raise Forbidden("this hook takes no deliveries from that origin")
+    answer = web.Response(headers={"WebHook-Allowed-Origin": origin, "Allow": "POST, OPTIONS"})
+    if "webhook-request-rate" in headers:
+        answer.headers["WebHook-Allowed-Rate"] = "*"
+    return answer
+
+
 async def test(ask: Ask) -> web.Response:
     """Send the sample of a hook's sender through it; starts nothing."""
     return reply(await ask.service.hook_test(ask.who, ask.part("hook")))
+
+
+def _name(ask: Ask) -> str:
+    name = ask.part("hook")
+    if len(name) > _NAME_MAX or not name.isprintable():
+        raise NotFound("there is no such hook")
+    return name
 
 
 def _headers(request: web.Request) -> dict[str, str]:

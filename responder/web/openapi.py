@@ -85,7 +85,7 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     if route.role is not None:
         operation["security"] = [{"token": []}]
         operation["x-role"] = route.role.value
-    if route.raw:
+    if route.raw and route.method == "POST":
         operation["requestBody"] = {"required": True, "content": {"application/json": {}}}
     elif route.model is not None:
         operation["requestBody"] = {

@@ -89,6 +89,14 @@ ROUTES: tuple[Route, ...] = (
     _post(
         "/v1/hooks/{hook}/test", _R, hooks.test, models.Reason, "Send its sample; starts nothing"
     ),
+    Route(
+        method="OPTIONS",
+        path="/v1/hooks/{hook}",
+        role=None,  # as above
+        handler=hooks.handshake,
+        summary="Whether a sender of CloudEvents may deliver to this hook",
+        raw=True,
+    ),
     _get("/metrics", _V, health.metrics, "Counters in Prometheus text format", answer=_TEXT),
     _get("/v1/me", _V, api.me, "Who the server takes the caller for"),
     _get("/v1/status", _V, api.status, "Paused, degraded, draining, version, counts"),

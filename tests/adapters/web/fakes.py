@@ -144,7 +144,7 @@ class FakeService:
     async def hook(self, name: str) -> HookInfo:
         if name != "falco":
             raise NotFound("there is no such hook")
-        return HookInfo(name=name, source="falco")
+        return HookInfo(name=name, source="falco", options={"origins": ["events.example"]})
 
     async def hook_test(self, who: Who, name: str) -> dict[str, Any]:
         self._note("hook_test", who.person, name)

@@ -29,6 +29,29 @@ def test_a_delivery_is_answered_with_what_became_of_it(url: str, service: FakeSe
     assert service.bodies == [b'{"rule":"Terminal shell"}']
 
 
+def test_a_sender_of_cloudevents_is_told_whether_it_may_deliver(
+    url: str, service: FakeService
+) -> None:
+    """Yes to a named origin with the hook's secret; no to every other, and nothing is called."""
+
+    def handshake(secret: str, **headers: str) -> Answer:
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
+        return ask(url, "OPTIONS", "/v1/hooks/falco", token=secret, headers=more)
+
+    yes = handshake("s3cret", WebHook_Request_Origin="events.example", WebHook_Request_Rate="120")
+    assert yes.status == 200
+    assert yes.headers["WebHook-Allowed-Origin"] == "events.example"
+    assert yes.headers["WebHook-Allowed-Rate"] == "*"
+    for origin in ("evil.example", "events.example, events.example", "*", ""):
+        no = handshake("s3cret", WebHook_Request_Origin=origin)
+        assert no.status == 403
+        assert "WebHook-Allowed-Origin" not in no.headers
+    assert handshake("s3cret").status == 403
+    assert handshake("wrong", WebHook_Request_Origin="events.example").status == 401
+    assert ask(url, "OPTIONS", "/v1/hooks/nope", token="s3cret").status == 404
+    assert service.calls == []
+
+
 def test_a_packed_delivery_arrives_unpacked(url: str, service: FakeService) -> None:
     """One complete gzip member is taken."""
     assert send(url, gzip.compress(b'{"a":1}'), Content_Encoding="gzip").status == 202

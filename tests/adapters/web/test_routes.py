@@ -18,6 +18,7 @@ OPEN = {
     ("GET", "/readyz"),
     ("GET", "/v1/openapi.json"),
     ("POST", "/v1/hooks/{hook}"),  # the hook's own credentials
+    ("OPTIONS", "/v1/hooks/{hook}"),  # the same
 }
 PARTS = {
     "n": "42",
