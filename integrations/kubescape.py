@@ -22,7 +22,7 @@ _BASE = "BaseRuntimeMetadata"
 
 MAPPING = Table(
     rule=("RuleID", "ruleID", f"{_BASE}/alertName", "alertName"),
-    summary=("message", f"{_BASE}/alertName", "alertName"),
+    summary=("message", "path", f"{_BASE}/alertName", "alertName"),
     severity=(f"{_BASE}/severity", "severity"),
     severities={
         0: Severity.INFO,
@@ -58,6 +58,7 @@ MAPPING = Table(
         "arguments",
         "RuntimeProcessDetails/processTree/cmdline",
         "processTree/cmdline",
+        "path",
     ),
     notes={"rule": "R0001 and on are anomalies, R1000 and on known bad: `R1*` takes the latter."},
 )
@@ -79,11 +80,17 @@ _ALERTS = listed("alerts")
 
 
 def _split(payload: Any) -> list[Any]:
-    spec = at(payload, "spec")
+    """The alerts of a body; a report of changed files on a node has `events` instead."""
+    spec, events = at(payload, "spec"), at(payload, "events")
+    if isinstance(events, list):
+        node = at(payload, "nodeName")
+        return [{**one, "nodeName": node} if isinstance(one, dict) else one for one in events]
     return _ALERTS(spec) if isinstance(spec, dict) else _ALERTS(payload)
 
 
 def _shape(item: JsonObject, _hook: HookInfo) -> JsonObject | str:
+    if string(item.get("path")) and string(item.get("eventType")):
+        return {**item, "alertName": f"File {string(item['eventType'])}"}
     named = any(string(at(item, path)) for path in MAPPING.rule)
     return item if named else "the alert has neither rule nor name"
 

@@ -212,6 +212,20 @@ def test_kubearmors_sidekick_wraps_the_same_alert() -> None:
     )
 
 
+def test_kubescapes_report_of_changed_files_is_an_alert_for_each() -> None:
+    """Its sensor for files on the node posts to the same address."""
+    event = {"eventType": "modify", "path": "/etc/passwd", "timestamp": "2026-09-24T08:14:55Z"}
+    report = {"events": [event, {**event, "path": "/etc/shadow"}], "nodeName": "node-7"}
+    first, second = parsed("kubescape", report)
+
+    assert (first.rule, first.summary, first.target.node) == (
+        "File modify",
+        "/etc/passwd",
+        "node-7",
+    )
+    assert first.fingerprint != second.fingerprint
+
+
 NV_LINE = (
     b"level=CRITICAL,cluster=prod,name=Container.Suspicious.Process,level=Critical,"
     b"reported_timestamp=1790237695,reported_at=2026-09-24T08:14:55Z,host_name=node-7,"
