@@ -38,7 +38,7 @@ from responder.errors import BadAlert, ConfigError, Unauthorized
 
 __all__ = ["check_sns", "check_sns_settings", "check_topic", "confirmation_url", "sns_key_url"]
 
-_WINDOW = 3900  # seconds: SNS tries for at most an hour, with the time of the first try
+_WINDOW = 300  # seconds: SNS's own retries end within two minutes; no longer than repeats are known
 _URL = re.compile(r"https://([a-z0-9.-]{1,100})/SimpleNotificationService-[0-9a-f]{32}\.pem")
 _HOST = re.compile(r"sns\.[a-z]{2}(?:-[a-z]{2,9}){1,3}-[0-9]\.amazonaws\.com(?:\.cn)?")
 _HASHES: Mapping[Any, hashes.HashAlgorithm] = {

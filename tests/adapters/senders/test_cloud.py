@@ -16,7 +16,7 @@ CID = "3f9a1c0b77de3f9a1c0b77de3f9a1c0b77de3f9a1c0b77de3f9a1c0b77de0011"
 
 def in_sns(payload: Any) -> dict[str, Any]:
     """A payload as an SNS topic carries it."""
-    return changed(sample("aws-sns"), {"Message": json.dumps(payload)})
+    return {**sample("aws-sns"), "Message": json.dumps(payload)}
 
 
 def upper(value: Any) -> Any:
@@ -276,7 +276,7 @@ def test_container_ids_keep_their_length_and_absent_words_are_absent(
     """12, 24, 31 and 64 characters; `host`, null, `<NA>`, a variable and a UUID are none."""
     [alert] = parsed(name, changed(sample(name), {path: f"containerd://{CID[:length]}"}))
     assert alert.target.container_id == CID[:length]
-    for absent in (
+    absents: tuple[Any, ...] = (
         None,
         "",
         "host",
@@ -287,7 +287,8 @@ def test_container_ids_keep_their_length_and_absent_words_are_absent(
         {},
         "abcd1234",
         "b781c8e5-8bf9-445e-aef2-25020af698df",
-    ):
+    )
+    for absent in absents:
         [without] = parsed(name, changed(sample(name), {path: absent}))
         assert without.target.container_id == "", absent
 

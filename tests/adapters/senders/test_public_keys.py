@@ -173,7 +173,7 @@ def test_another_topic() -> None:
     assert "missing" in refused(right, {})
 
 
-@pytest.mark.parametrize("off", [-86_400, -3_901, 3_901, 86_400])
+@pytest.mark.parametrize("off", [-86_400, -301, 301, 86_400])
 def test_a_message_of_another_time(off: int) -> None:
     """A good signature is refused when it is older than SNS tries, or of the future."""
     moment = MOMENT + dt.timedelta(seconds=off)
