@@ -109,10 +109,10 @@ def digest(value: Any) -> str:
 def image_name(repository: Any, tag: Any = None, image_digest: Any = None) -> str:
     """`repository:tag`, else `repository@digest`, else the repository; nothing when malformed."""
     base = repository if isinstance(repository, str) else ""
-    if base in _ABSENT or not _IMAGE.fullmatch(base):
+    if base in _ABSENT or ".." in base or not _IMAGE.fullmatch(base):
         return ""
-    if isinstance(tag, str) and tag not in _ABSENT and _NAME.fullmatch(tag):
-        return f"{base}:{tag}"
+    if named := name(tag):
+        return f"{base}:{named}"
     exact = digest(image_digest)
     return f"{base}@{exact}" if exact and "@" not in base else base
 

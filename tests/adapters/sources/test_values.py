@@ -206,6 +206,9 @@ def test_an_image_is_joined_from_its_parts() -> None:
     assert values.image_name("a", None, "sha256:short") == "a"
     assert values.image_name("a b", "1") == ""
     assert values.image_name(None, "1") == ""
+    assert values.image_name("registry.example/../shop/cart") == ""
+    assert values.image_name("registry.example/shop/cart:1.4..x") == ""
+    assert values.image_name("registry.example/shop/cart", "1..4") == "registry.example/shop/cart"
 
 
 @pytest.mark.parametrize(
