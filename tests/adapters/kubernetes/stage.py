@@ -15,7 +15,7 @@ from responder.clock import World
 from responder.model import Plan, Target
 from responder.ports import Action, ActionInfo, Call, Done, Integration, Kit, Pending
 from tests.real.cluster import ControlPlane
-from tests.real.waiting import eventually
+from tests.real.waiting import eventually, wait_until
 
 OLD = f"registry.test/shop/cart@sha256:{'a' * 64}"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -54,8 +54,27 @@ def account_for(
     name = f"responder-{secrets.token_hex(4)}"
     token = plane.token_for(namespace, name)
     for scope in ("namespace", "cluster"):
-        _bind(plane, namespace, name, scope, rules(infos, scope, skip))
+        found = rules(infos, scope, skip)
+        _bind(plane, namespace, name, scope, found)
+        if found:
+            place = "" if scope == "cluster" else namespace
+            wait_until(lambda: _may(plane, token, place, found[0]), "the new rights to be known")  # noqa: B023 - called at once
     return token
+
+
+def _may(plane: ControlPlane, token: str, namespace: str, rule: Mapping[str, Any]) -> bool:
+    """Whether the API server has read a role and its binding by now."""
+    resource, _, sub = rule["resources"][0].partition("/")
+    asked = {
+        "namespace": namespace,
+        "group": rule["apiGroups"][0],
+        "resource": resource,
+        "subresource": sub,
+        "verb": rule["verbs"][0],
+    }
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    body = {"spec": {"resourceAttributes": asked}}
+    return bool(plane.request("POST", path, body, token=token)[1]["status"]["allowed"])
 
 
 def rules(infos: Sequence[ActionInfo], scope: str, skip: str = "") -> list[dict[str, Any]]:
