@@ -3,10 +3,9 @@
 https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
 
-A subscription is confirmed by opening a URL that holds a token. The token itself is never kept;
-the URL is kept only when it leads to SNS and the topic is one that the hook allows.
-
-Whether a URL is opened is decided elsewhere (`_sns.confirmation_url`), after the check.
+A subscription is confirmed by opening a URL that holds a token. Neither is kept, only whether the
+URL leads to SNS and the topic is one that the hook allows. Whether it is opened is decided after
+the check, by `_sns.confirmation_url`.
 
 Never: takes an envelope's word for anything it does not hold.
 """
@@ -14,17 +13,27 @@ Never: takes an envelope's word for anything it does not hold.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
-from integrations._json import decode
+from integrations._json import decode, dump
 from integrations._secrets import table
 from integrations._source import Ignored, at, listed
 from integrations._values import string
 from responder.errors import BadAlert
-from responder.model import AlertKind, JsonObject
+from responder.model import Alert, AlertKind, JsonObject
 from responder.ports import HookInfo
 
-__all__ = ["CONFIRMATIONS", "confirmation", "envelopes", "message", "messages", "sns_url", "topics"]
+__all__ = [
+    "CONFIRMATIONS",
+    "confirmation",
+    "envelopes",
+    "message",
+    "messages",
+    "quiet",
+    "sns_host",
+    "topics",
+]
 
 _KEPT = ("Type", "TopicArn", "MessageId", "Timestamp")
 _ASKS = ("SubscriptionConfirmation", "UnsubscribeConfirmation")
@@ -39,8 +48,8 @@ CONFIRMATIONS = (
     Ignored(
         "confirmation",
         AlertKind.HEALTH,
-        "SNS asks to confirm a subscription: a person opens its SubscribeURL",
-        lambda item: item.get("Type") in _ASKS and "SubscribeURL" in item,
+        "SNS asks to confirm a subscription of a topic that this hook allows",
+        lambda item: item.get("Type") in _ASKS and "host" in item,
     ),
     Ignored(
         "foreign confirmation",
@@ -51,7 +60,7 @@ CONFIRMATIONS = (
 )
 
 
-def sns_url(value: Any) -> str:
+def sns_host(value: Any) -> str:
     """The host of a URL when it is one of SNS itself over https, else nothing."""
     found = _SNS_URL.fullmatch(value) if isinstance(value, str) else None
     return found[1] if found else ""
@@ -95,7 +104,12 @@ def confirmation(item: JsonObject, hook: HookInfo) -> JsonObject | None:
     if item.get("Type") not in _ASKS:
         return None
     kept: JsonObject = {key: item[key] for key in _KEPT if key in item}
-    url = item.get("SubscribeURL")
-    if string(item.get("TopicArn")) in topics(hook) and sns_url(url):
-        kept["SubscribeURL"] = url
+    host = sns_host(item.get("SubscribeURL"))
+    if string(item.get("TopicArn")) in topics(hook) and host:
+        kept["host"] = host
     return kept
+
+
+def quiet(alert: Alert, item: JsonObject) -> Alert:
+    """A confirmation without its token in what is kept beside it; every other alert as it is."""
+    return replace(alert, raw=dump(item)) if item.get("Type") in _ASKS else alert

@@ -121,6 +121,7 @@ SENDER = Sender(
     ignored=IGNORED,
     split=_split,
     shape=_shape,
+    finish=aws.quiet,
     media=frozenset({"text/plain"}),
 )
 setup = SENDER.setup

@@ -112,7 +112,7 @@ def _finish(alert: Alert, item: JsonObject) -> Alert:
     check = "".join(texts(item.get("Types"))[:1]).startswith("Software and Configuration Checks")
     if alert.kind is AlertKind.DETECTION and check:
         return replace(alert, kind=AlertKind.VULNERABILITY)
-    return alert
+    return aws.quiet(alert, item)
 
 
 SENDER = Sender(

@@ -92,6 +92,7 @@ SENDER = Sender(
     ignored=IGNORED,
     split=aws.envelopes,
     shape=_shape,
+    finish=aws.quiet,
     media=frozenset({"text/plain"}),
 )
 setup = SENDER.setup

@@ -61,7 +61,7 @@ IGNORED = (
         "the agent has already blocked it",
         lambda item: (
             item.get("event.action") in ("blocked", "block", "deny", "denied", "killed")
-            or item.get("event.type") == "denied"
+            or "denied" in (said for key, said in item.items() if key.startswith("event.type"))
         ),
     ),
     Ignored(

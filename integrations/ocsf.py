@@ -153,7 +153,7 @@ def _finish(alert: Alert, item: JsonObject) -> Alert:
     check = item.get("class_uid") in _CHECKS or item.get("status_code") == "FAIL"
     if alert.kind is AlertKind.DETECTION and check:
         return replace(alert, kind=AlertKind.VULNERABILITY)
-    return alert
+    return aws.quiet(alert, item)
 
 
 SENDER = Sender(

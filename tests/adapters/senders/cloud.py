@@ -96,7 +96,7 @@ CLOUD: tuple[Row, ...] = (
     Row("microsoft-defender", "work", NOTE, {"Status": "InProgress"}),
     Row("microsoft-defender", "incident", NOTE, {"IsIncident": True}),
     Row("elastic-security", "blocked", NOTE, {f"{_EVENT}/event/action": "blocked"}),
-    Row("elastic-security", "blocked", NOTE, {f"{_EVENT}/event/type": ["denied"]}),
+    Row("elastic-security", "blocked", NOTE, {f"{_EVENT}/event/type": ["start", "denied"]}),
     Row(
         "elastic-security",
         "closed",
