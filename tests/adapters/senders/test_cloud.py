@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from responder.model import AlertKind, Severity
 from tests.adapters.senders.parts import SOURCES, changed, hook_of, parsed, sample
+from tests.adapters.sources.parts import corpus_files
 
 CID = "3f9a1c0b77de3f9a1c0b77de3f9a1c0b77de3f9a1c0b77de3f9a1c0b77de0011"
 
@@ -48,6 +50,18 @@ def test_a_guardduty_finding_is_the_same_however_it_comes() -> None:
             alert.severity,
             alert.time,
         )
+
+
+@pytest.mark.parametrize("path", corpus_files("alerts/aws-sns"))
+def test_a_recorded_topic_is_opened_by_guarddutys_source_too(path: Path) -> None:
+    """A sample and a finding are told apart inside of SNS; what is no finding acts nowhere."""
+    [alert] = parsed("aws-guardduty", path.read_bytes())
+    wanted = {
+        "lambda-records-guardduty-eks-malicious-ip-caller.json": AlertKind.DETECTION,
+        "notification-guardduty-finding-in-eventbridge-in-sns.json": AlertKind.TEST,
+        "subscription-confirmation.json": AlertKind.HEALTH,
+    }
+    assert alert.kind is wanted.get(path.name, AlertKind.UNPARSED)
 
 
 def test_a_guardduty_finding_told_again_is_a_repeat() -> None:
