@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -19,12 +19,13 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from responder.model import Role
-from responder.ports import ActionInfo, Permission
+from responder.ports import Permission
 from responder.service import Who
 from responder.settings import Settings
 from responder.store.interface import Store
 from responder.web.app import listening, make_app
 from responder.wiring import App, build
+from responder.wiring.rbac import uses
 from tests.real.api import Api
 from tests.real.waiting import wait_until
 
@@ -238,18 +239,18 @@ def stage_seconds(incident: Mapping[str, Any]) -> dict[str, float]:
 
 
 def grant(
-    cluster: Api,
-    account: tuple[str, str],
-    namespace: str,
-    infos: Iterable[ActionInfo],
-    *more: Permission,
+    cluster: Api, account: tuple[str, str], namespace: str, app: App, *more: Permission
 ) -> None:
-    """Give a service account, in one namespace, exactly what these actions declare (and `more`).
+    """Give a service account, in one namespace, exactly what the playbooks in force need.
 
     Rights that an action declares for the whole cluster go into a ClusterRole of the same making.
     """
-    declared = [right for info in infos for right in info.permissions]
-    rights = [right for right in (*declared, *more) if right.system == "kubernetes"]
+    playbooks = app.service.core.live.by_name.values()
+    named = {name for playbook in playbooks for name in uses(playbook)}
+    used = [info for name, info in app.catalogue.items() if name in named]
+    declared = [right for info in used for right in info.permissions]
+    needed = [right for made in app.integrations for right in made.permissions]
+    rights = [right for right in (*declared, *needed, *more) if right.system == "kubernetes"]
     for scope, base, kind in (
         ("namespace", f"/apis/{GROUP}/v1/namespaces/{namespace}", "Role"),
         ("cluster", f"/apis/{GROUP}/v1", "ClusterRole"),

@@ -113,8 +113,7 @@ def world(shop: Shop, act: Path, playbooks: str) -> Iterator[World]:
         file.write_text(text)
         secrets = {"FALCO_SECRET": HOOK_SECRET, "GITHUB_TOKEN": forge.value.token}
         with serving(load_settings(file, environ=secrets)) as server:
-            loaded = server.app.catalogue.values()
-            grant(shop.node, (home, "responder"), shop.namespace, loaded)
+            grant(shop.node, (home, "responder"), shop.namespace, server.app)
             must_be_a_stranger(shop.node, token, shop.namespace)
             yield World(shop, forge.value, server, server.door("ann", Role.APPROVER))
     shop.node.drop_namespace(home)

@@ -66,7 +66,7 @@ def product(
     )
     file.write_text(text)
     with serving(load_settings(file, environ={"SECRET": SECRET})) as server:
-        grant(plane, (namespace, "responder"), namespace, server.app.catalogue.values(), *more)
+        grant(plane, (namespace, "responder"), namespace, server.app, *more)
         yield server
 
 
