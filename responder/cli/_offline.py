@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from responder import wiring
-from responder.errors import ConfigError
+from responder.errors import ConfigError, PlaybookError
 from responder.playbook.definition import Playbook
+from responder.playbook.talon import Import, convert
 from responder.ports import ActionInfo, Source
 from responder.settings import Settings
 
-__all__ = ["catalogue", "playbooks", "roles", "settings", "sources"]
+__all__ = ["catalogue", "from_talon", "playbooks", "roles", "settings", "sources"]
 
 DEFAULT_FILE = Path("config.toml")
 
@@ -62,3 +64,27 @@ def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:
     from responder.playbook.shipped import shipped_folder
 
     return load_folder(list(paths) or [shipped_folder()], catalogue(), frozenset(sources()))
+
+
+def from_talon(paths: Sequence[Path]) -> Import:
+    """Playbooks for Talon's rules; one that would not load is refused. Raises `ConfigError`."""
+    from responder.playbook.loading import load_text, load_words
+
+    found = convert([(str(path), load_words(_text(path), str(path))) for path in paths])
+    actions, known = catalogue(), frozenset(sources())
+    rules = []
+    for one in found.rules:
+        try:
+            if one.text:
+                load_text(one.text, one.name, actions, known)
+            rules.append(one)
+        except PlaybookError as failure:
+            rules.append(one.refuse(failure.problems[0].message))
+    return replace(found, rules=tuple(rules))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{path}: the file cannot be read as UTF-8 text") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +93,50 @@ def show(client: Client, name: str, *, server_side: bool) -> None:
     held = client.get(f"/v1/playbooks/{quoted(name)}") if server_side else None
     text = str(held["text"]) if held else _one(name).text
     click.echo("\n".join(for_terminal(line) for line in text.splitlines()))
+
+
+@playbook.command("import-talon")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="RULES.yaml...",
+)
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Write files there.")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+def import_talon(files: tuple[Path, ...], into: Path | None, *, force: bool) -> None:
+    """Turn Falco Talon's rules into playbooks; warns of each difference.
+
+    Later files go over earlier ones. Exit 1 when no rule could be turned into a playbook.
+    """
+    from responder.cli import _offline
+
+    found = _offline.from_talon(files)
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    for one in found.rules:
+        say(f'rule "{one.rule}": ' + (f"REFUSED: {one.refused}" if one.refused else one.name))
+        for warning in one.warnings:
+            say(f"  warning: {warning}")
+    made = {one.name: one.text for one in found.rules if one.text}
+    if into is None:
+        click.echo("---\n".join(f"# {name}.yaml\n{text}" for name, text in made.items()), nl=False)
+    else:
+        _write(into, made, force=force)
+    say(f"{len(made)} playbooks, {len(found.rules) - len(made)} rules refused")
+    if not made:
+        click.get_current_context().exit(FAILED)
+
+
+def _write(folder: Path, made: Mapping[str, str], *, force: bool) -> None:
+    """All of the files, or none when one is there already."""
+    there = [name for name in made if (folder / f"{name}.yaml").exists()]
+    if there and not force:
+        raise CliError(f"{folder / there[0]}.yaml is there already", fix="--force replaces it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 @playbook.command()

@@ -22,7 +22,7 @@ from responder.playbook.definition import Playbook
 from responder.playbook.nodes import Node, Report
 from responder.ports import ActionInfo
 
-__all__ = ["load_dump", "load_folder", "load_text", "read_tree"]
+__all__ = ["load_dump", "load_folder", "load_text", "load_words", "read_tree"]
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 50
@@ -100,6 +100,21 @@ def load_dump(text: str) -> list[dict[str, Any]]:
 
 
 _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load_words(text: str, file: str) -> Any:
+    """The only document of another tool's file, with every scalar as the text that stands there.
+
+    What a word means is the reader's business. Raises `ConfigError`.
+    """
+    try:
+        return yaml.load(text, Loader=CBaseLoader)  # noqa: S506 - makes maps, lists and texts only
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{file}: this is not YAML{place}") from None
+    except (RecursionError, ValueError, TypeError):
+        raise ConfigError(f"{file}: this YAML cannot be read") from None
 
 
 def _files(paths: Iterable[Path | str], problems: list[Problem]) -> list[Path]:
