@@ -38,6 +38,7 @@ __all__ = ["KillableWriter", "LabelledStore", "Points", "watch_calls"]
 T = TypeVar("T")
 _EVENTS: ContextVar[str] = ContextVar("events", default="")
 _LASTS = {"put_evidence"}
+_MADE = {"Take": "accept"}  # operations that are objects: the method that makes them
 _SCRUB = (
     (re.compile(r"sha256:[0-9a-f]{64}"), "DIGEST"),
     (re.compile(r"cart-[a-z0-9]+-[a-z0-9]+"), "POD"),
@@ -129,7 +130,8 @@ class KillableWriter:
 
 def _name_of(op: Callable[..., Any]) -> str:
     """The store's method that made this operation, and the events it appends."""
-    method = op.__qualname__.split(".<locals>")[0].rpartition(".")[2]
+    made = getattr(op, "__qualname__", "") or _MADE[type(op).__name__]
+    method = made.split(".<locals>")[0].rpartition(".")[2]
     return f"{method} {_EVENTS.get()}".rstrip() if method == "append" else method
 
 
