@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -151,9 +151,12 @@ class Node(Api):
 
 
 @contextlib.contextmanager
-def control_plane() -> Iterator[ControlPlane]:
-    """Run a control plane for the length of a block; skip or fail when it cannot be built."""
-    with _cluster("up.sh", "tier1", "c") as state:
+def control_plane(*flags: str) -> Iterator[ControlPlane]:
+    """Run a control plane for the length of a block; skip or fail when it cannot be built.
+
+    ``flags`` are further ones of the API server, without spaces.
+    """
+    with _cluster("up.sh", "tier1", "c", {"CLUSTER_APISERVER_FLAGS": " ".join(flags)}) as state:
         plane = _open(ControlPlane, state)
         try:
             yield plane
@@ -178,14 +181,16 @@ def node() -> Iterator[Node]:
 
 
 @contextlib.contextmanager
-def _cluster(script: str, wanted: str, kind: str) -> Iterator[Path]:
+def _cluster(
+    script: str, wanted: str, kind: str, more: Mapping[str, str] | None = None
+) -> Iterator[Path]:
     sweep()
     shop = Workshop(kind)
     try:
         built = _run("build.sh", wanted, state=shop.path, seconds=BUILD_SECONDS)
         if built.returncode:
             unavailable(f"the cluster programs could not be built: {built.stderr[-800:]}")
-        _script(script, state=shop.path, seconds=START_SECONDS)
+        _script(script, state=shop.path, seconds=START_SECONDS, more=more)
         yield shop.path
     finally:
         _run("down.sh", "--wipe", state=shop.path, seconds=60)
@@ -214,10 +219,12 @@ def _environment(state: Path) -> dict[str, str]:
     return {**os.environ, "PATH": _path(), "CLUSTER_STATE": str(state)}
 
 
-def _run(script: str, *args: str, state: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+def _run(
+    script: str, *args: str, state: Path, seconds: float, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(SCRIPTS / script), *args],
-        env=_environment(state),
+        env=_environment(state) | dict(more or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -226,8 +233,10 @@ def _run(script: str, *args: str, state: Path, seconds: float) -> subprocess.Com
     )
 
 
-def _script(script: str, *args: str, state: Path, seconds: float) -> None:
-    done = _run(script, *args, state=state, seconds=seconds)
+def _script(
+    script: str, *args: str, state: Path, seconds: float, more: Mapping[str, str] | None = None
+) -> None:
+    done = _run(script, *args, state=state, seconds=seconds, more=more)
     assert done.returncode == 0, f"{script} {' '.join(args)}: {done.stderr[-2000:]}{_logs(state)}"
 
 
