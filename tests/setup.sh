@@ -16,7 +16,7 @@ PACKAGES=(
     docker.io runc containerd docker-registry skopeo     # engine, registry
     containernetworking-plugins iptables conntrack       # the node's network
     busybox-static tini                                  # what test images are made of
-    prometheus-alertmanager                              # a real sender of alerts
+    prometheus-alertmanager prometheus                   # real senders of alerts
     iproute2 socat strace curl openssl git               # tools of the bench
 )
 
@@ -45,7 +45,7 @@ packages() {
     (without_services install "${missing[@]}") || lacking "apt-get failed" "see its words above"
 }
 
-# Registry and Alertmanager would start at once and listen on every interface.
+# Registry, Prometheus and Alertmanager would start at once and listen on every interface.
 # A policy-rc.d that exits 101 forbids that; one that is already there comes back.
 without_services() {
     local policy=/usr/sbin/policy-rc.d kept=

@@ -18,6 +18,7 @@ from responder.store.sqlite import SqliteStore
 from responder.wiring.sandboxed import sandbox_settings
 from tests.journeys.real import Door, Hosted, Story, hosted, serving
 from tests.real.alertmanager import AlertmanagerFactory
+from tests.real.prometheus import Figures, prometheus
 from tests.real.waiting import wait_until
 
 SECRET = "alertmanager-says-so"
@@ -130,3 +131,36 @@ def test_an_alert_that_could_not_be_stored_comes_again_and_is_stored_once(
         wait_until(lambda: "resolved" in kinds(door, 1), "the end of the alert")
         assert kinds(door, 1) == ["detection", "resolved"]
         assert len(door.get("/v1/incidents")["items"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_what_prometheus_sees_comes_through_a_full_store_once_and_ends_as_it_began(
+    sandbox: Hosted[SandboxWorld], alertmanager: AlertmanagerFactory, tmp_path: Path
+) -> None:
+    """It rises: 503 until there is room, then one isolation. It falls: one line, nothing else."""
+    labels = labels_of(sandbox)
+    place = {key: labels[key] for key in ("namespace", "pod")}
+    figures = Figures()
+    figures.set(place, 0)
+    store = FullStore(tmp_path / "responder.db")
+    with serving(settings(sandbox, tmp_path), store) as server:
+        door = server.door("vic", Role.VIEWER)
+        sender = alertmanager(f"{server.url}/v1/hooks/alertmanager", token=SECRET)
+        with prometheus(sender.url, figures, labels["severity"]):
+            assert store.refused == 0
+            figures.set(place, 1)
+            wait_until(lambda: store.refused >= 2, "Alertmanager to try again", 40)
+            assert door.get("/v1/incidents")["items"] == []
+            assert sandbox.look(SandboxWorld.effects) == {}
+            store.full = False
+            wait_until(lambda: door.get("/v1/incidents")["items"], "the alert to be stored")
+            story = Story(door, 1)
+            story.ended()
+            assert kinds(door, 1) == ["detection"]
+            figures.set(place, 0)
+            wait_until(lambda: "resolved" in kinds(door, 1), "the end of the alert", 40)
+        assert kinds(door, 1) == ["detection", "resolved"]
+        assert len(door.get("/v1/incidents")["items"]) == 1
+        assert sandbox.look(SandboxWorld.effects)["relabels"] == {f"shop/{labels['pod']}": 1}
+        print(f"\n{story.told()}\nrefused with 503: {store.refused}")
