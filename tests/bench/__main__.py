@@ -15,6 +15,7 @@ FIGURES: Mapping[str, str] = {
     "ready": "starting.ready",
     "accept": "accepting.accepted",
     "playbooks": "accepting.playbooks",
+    "senders": "senders.mixed",
     "runs": "running.runs",
     "waiting": "waiting.waiting",
     "contain": "containing.contain",
