@@ -7,14 +7,17 @@ UID and container id were seen to belong together.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from integrations.kubernetes.client import Api, Json
-from integrations.kubernetes.looks import Looks
+from integrations.kubernetes.looks import Look, Looks
 from integrations.kubernetes.owners import chain, root
 from integrations.kubernetes.paths import named, valid_name
 from integrations.kubernetes.rights import right
+from integrations.kubernetes.surroundings import glance
+from integrations.kubernetes.together import together
 from responder.errors import StepFailed
 from responder.model import Target
 
@@ -136,10 +139,14 @@ class PodResolver:
             return target
         namespace, name = pod_name(target.pod, target)
         target = replace(target, namespace=namespace, pod=name)
+
         pod = await self.api.get(named("Pod", namespace, name))
-        owners = await chain(self.api, pod)
+        # What stands around the pod is read beside its owners: a containment that follows saves
+        # the wait.
+        work: list[Coroutine[Any, Any, Any]] = [chain(self.api, pod), glance(self.api, namespace)]
+        owners, near = await together(work)
         now = filled(target, pod, owners)
-        self.looks.keep(pod, owners)
+        self.looks.keep(Look(pod, owners, near))
         return now
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.policy import remaining
 from integrations.kubernetes.quarantine import KEY, LABEL, Request, Scene, design
 from integrations.kubernetes.rights import right
+from integrations.kubernetes.surroundings import Around, around
 from integrations.kubernetes.together import together
 from responder.errors import Conflict, NotFound, StepFailed
 from responder.model import Change, Effect, Plan, Verdict, VerdictLevel
@@ -90,34 +91,19 @@ class QuarantinePod:
         return plan
 
     async def _look(self, api: Api, namespace: str, name: str) -> Scene:
-        # Lists come from the API server's cache: consistent ones cost fifty times as much, and
-        # verifying reads afresh.
-        kinds = ("NetworkPolicy", "Service", "EndpointSlice", "PodDisruptionBudget")
         seen = self.fleet.looks[api.cluster].take(namespace, name)
-        looks = [seen] if seen else []
-
-        async def read() -> list[Json]:
-            if not looks:
-                pod = await api.get(named("Pod", namespace, name))
-                looks.append((pod, await chain(api, pod)))
-            return []
-
-        async def may() -> list[Json]:
+        if seen and seen.around is not None:  # the target was checked a moment ago
             await self.fleet.require(api, self.info, namespace)
-            return []
+            return _scene(seen.pod, seen.owners, seen.around)
 
-        lists = (api.items(collection(kind, namespace), cached=True) for kind in kinds)
-        _, _, *found = await together([may(), read(), *lists])
-        policies, services, slices, budgets = found
-        pod, owners = looks[0]
-        return Scene(
-            pod=pod,
-            owners=owners,
-            policies=policies,
-            services=services,
-            slices=slices,
-            budgets=budgets,
-        )
+        async def itself() -> tuple[Json, list[Json]]:
+            pod = await api.get(named("Pod", namespace, name))
+            return pod, await chain(api, pod)
+
+        may = self.fleet.require(api, self.info, namespace)
+        work: list[Coroutine[Any, Any, Any]] = [may, itself(), around(api, namespace)]
+        _, (pod, owners), near = await together(work)
+        return _scene(pod, owners, near)
 
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
         """Create the policy, then relabel the pod. Raises `Conflict` when the pod has changed."""
@@ -177,6 +163,18 @@ class QuarantinePod:
         if plan.changes:
             await release.restore(api, release.Hold.of_plan(plan))
         return Done()
+
+
+def _scene(pod: Json, owners: list[Json], near: Around) -> Scene:
+    policies, services, slices, budgets = near
+    return Scene(
+        pod=pod,
+        owners=owners,
+        policies=policies,
+        services=services,
+        slices=slices,
+        budgets=budgets,
+    )
 
 
 async def _replaced(api: Api, data: Mapping[str, Any]) -> dict[str, str]:

@@ -57,6 +57,16 @@ class _Active:
         self.wake.set()
 
 
+def _only_looked_up(turn: Turn) -> bool:
+    """Whether all that is new is what the target is, and only reading follows.
+
+    A restart would ask again, so the line may wait for the next write: one flush less between an
+    alert and its containment.
+    """
+    known = bool(turn.events) and all(e.type == "target_resolved" for e in turn.events)
+    return known and bool(turn.launches) and all(c.kind is Kind.PLAN for c in turn.launches)
+
+
 class Driver:
     """Owns the open runs of one store."""
 
@@ -226,6 +236,9 @@ class Driver:
             idle = not launches and not active.tasks
             # what only reads need not wait for the disk; a change waits for its intent
             self._launch(turn.run, active, [c for c in launches if c.kind not in _CHANGES])
+            if _only_looked_up(turn):
+                results = [*turn.events, *await self._collect(active, self._until_next(turn))]
+                continue
             saved = await self._patiently(functools.partial(self._save, run, turn, idle=idle))
             if saved is None:
                 active.heard = True
