@@ -198,15 +198,18 @@ class Door:
         sender = self._sender
         read = sender.read or partial(payloads, most=sender.body_max)
         told = sender.receive(headers, body) if sender.receive else []
+        found = told or read(body)
         items = [
             item
-            for payload in told or read(body)
+            for payload in found
             for item in ([payload] if isinstance(payload, _Broken) else sender.split(payload))
         ]
+        alone = not told and len(found) == len(items) == 1 and items[0] is found[0]
         return values.each(
             items,
             lambda item, raw: sender.alert(item, raw, hook),
             lambda reason, raw: values.unparsed(sender.name, reason, raw),
+            as_text(body) if alone and sender.read is None else None,
         )
 
 

@@ -240,12 +240,17 @@ def each(
     items: list[Any],
     make: Callable[[Any, str], Alert],
     keep: Callable[[str, str], Alert],
+    whole: str | None = None,
 ) -> list[Alert]:
     """`make(item, its text)` for every item; what is beyond `ALERTS_MAX` is kept as one alert.
+
+    `whole` is the text of the only item, where the body is that item as it came.
 
     `keep(reason, raw)` makes that last one. One body can hold hundreds of thousands of empty
     items, and each would cost a row.
     """
+    if whole is not None and len(items) == 1:
+        return [make(items[0], whole)]
     made = [make(item, dump(item)) for item in items[:ALERTS_MAX]]
     rest = items[ALERTS_MAX:]
     if rest:
@@ -263,26 +268,26 @@ def shorten(value: Any) -> Any:
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Scalars of a JSON value by dotted path; absent ones left out, number and lengths bounded."""
     found: dict[str, Any] = {}
-    todo: list[tuple[str, Any]] = [(prefix, value)]
-    while todo and len(found) < _FIELDS_MAX:
-        path, item = todo.pop()
-        if len(path) > KEY_MAX:
-            continue
-        if isinstance(item, dict):
-            inner: Iterable[tuple[Any, Any]] = islice(item.items(), _FIELDS_MAX)
-        elif isinstance(item, list):
-            inner = enumerate(islice(item, _FIELDS_MAX))
-        else:
-            if path and known(item):
-                found[path] = shorten(item)
-            continue
-        room = KEY_MAX - len(path)
-        todo.extend(
-            (f"{path}.{key}" if path else str(key), part)
-            for key, part in reversed(list(inner))
-            if not isinstance(key, str) or len(key) <= room
-        )
+    if isinstance(value, dict | list):
+        _flatten(value, prefix, found)
+    elif prefix and len(prefix) <= KEY_MAX and known(value):
+        found[prefix] = shorten(value)
     return found
+
+
+def _flatten(value: Any, path: str, found: dict[str, Any]) -> None:
+    """Depth first, in the document's order; `decode` has bounded the depth."""
+    pairs: Iterable[tuple[Any, Any]] = value.items() if type(value) is dict else enumerate(value)
+    for key, part in islice(pairs, _FIELDS_MAX):
+        if len(found) >= _FIELDS_MAX:
+            return
+        name = f"{path}.{key}" if path else str(key)
+        if len(name) > KEY_MAX:
+            continue
+        if isinstance(part, dict | list):
+            _flatten(part, name, found)
+        elif name and known(part):
+            found[name] = shorten(part)
 
 
 def no_settings(section: Mapping[str, Any], source: str) -> None:
