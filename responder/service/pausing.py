@@ -1,4 +1,4 @@
-"""The stop button: four ways to pause that share nothing, read without I/O where it matters.
+"""The stop button: three ways to pause that share nothing, read without I/O where it matters.
 
 API or command line write a switch in the store; a file named `PAUSE` beside the store does the
 same without the server; each integration may bring a way of its own (a ConfigMap key). Any one of
