@@ -132,6 +132,9 @@ async def _evict(api: Api, data: Mapping[str, Any]) -> None:
         "deleteOptions": {"preconditions": {"uid": data["uid"]}},
     }
     try:
+        # the API server repeats an eviction whose precondition fails for 10 s before it says so
+        if (await api.get(path))["metadata"]["uid"] != data["uid"]:
+            return  # another pod has its name by now: ours is gone
         await api.create(f"{path}/eviction", body)
     except (NotFound, Conflict):
-        return  # gone, or another pod has its name by now: ours is gone
+        return  # gone, or replaced after our look; the precondition kept the other one safe
