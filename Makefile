@@ -27,7 +27,7 @@ cluster: ## build only the test cluster's programs (Go 1.26; 9 minutes once, the
 	@tests/setup.sh cluster
 
 test: $(VENV)/.dev setup ## all tests, with every real part that this machine has
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -rfE $(ARGS)
 
 lint: $(VENV)/.dev ## style, format, types, and who may import whom
 	$(BIN)/ruff check .
