@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from integrations.kubernetes import release
+from integrations.kubernetes import release, verifying
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist
-from integrations.kubernetes.owners import chain, ready_replicas
+from integrations.kubernetes.owners import chain
 from integrations.kubernetes.paths import collection, named
-from integrations.kubernetes.policy import remaining
 from integrations.kubernetes.quarantine import KEY, LABEL, Request, Scene, design
 from integrations.kubernetes.rights import right
 from integrations.kubernetes.surroundings import Around, around
 from integrations.kubernetes.together import together
 from responder.errors import Conflict, NotFound, StepFailed
-from responder.model import Change, Effect, Plan, Verdict, VerdictLevel
+from responder.model import Change, Effect, Plan, Verdict
 from responder.ports import ActionInfo, Call, Done, Param, Pending
 
 __all__ = ["INFO", "QuarantinePod"]
@@ -130,32 +129,11 @@ class QuarantinePod:
         return Done()
 
     async def verify(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
-        """Read pod and policies afresh and judge them; `residual` when something gets through.
+        """Judge what was reached, on what is read afresh; see `verifying`.
 
-        Never says more than `applied`: no packet was tried. Raises `StepFailed` when label or
-        policy is not there.
+        Raises `StepFailed` when label or policy is not there.
         """
-        api = self.fleet.api(call)
-        data = plan.data
-        namespace = data["namespace"]
-        try:
-            pod = await api.get(named("Pod", namespace, data["pod"]))
-        except NotFound:
-            return Verdict(level=VerdictLevel.RESIDUAL, residual=("the pod is gone",))
-        policies = await api.items(collection("NetworkPolicy", namespace))
-        _must_hold(data, pod, policies)
-        still = remaining(policies, pod["metadata"].get("labels") or {}, own=data["policy"])
-        limits = tuple(text for text in plan.residual if text not in data["still"])
-        return Verdict(
-            level=VerdictLevel.RESIDUAL if still else VerdictLevel.APPLIED,
-            residual=(*still, *limits),
-            checks={
-                "label": f"{LABEL}={data['label']}",
-                "policy": f"{data['policy']} denies ingress and egress",
-                "policies": f"{len(policies)} in namespace {namespace} judged again",
-                **await _replaced(api, data),
-            },
-        )
+        return await verifying.verify(self.fleet, call, plan)
 
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """Put the labels back and delete the policy. Raises `Conflict` with the difference."""
@@ -175,20 +153,6 @@ def _scene(pod: Json, owners: list[Json], near: Around) -> Scene:
         slices=slices,
         budgets=budgets,
     )
-
-
-async def _replaced(api: Api, data: Mapping[str, Any]) -> dict[str, str]:
-    """What the owner that starts a replacement counts now; nothing is waited for."""
-    owner = data["owner"]
-    if not data["replacement"] or owner["kind"] not in {"ReplicaSet", "ReplicationController"}:
-        return {}
-    try:
-        found = await api.get(named(owner["kind"], data["namespace"], owner["name"]))
-    except NotFound:
-        return {"replacement": f"{owner['kind']}/{owner['name']} is gone"}
-    wanted = (found.get("spec") or {}).get("replicas", 1)
-    text = f"{owner['kind']}/{owner['name']}: {ready_replicas(found)} of {wanted} ready"
-    return {"replacement": text}
 
 
 async def _rehearse(api: Api, change: Change) -> None:
@@ -293,20 +257,3 @@ def _must_be_planned(pod: Json, change: Change) -> None:
             f"{change.ref.label}: its labels changed since the plan: "
             f"{release.difference(change.before['labels'], labels)}"
         )
-
-
-def _must_hold(data: Mapping[str, Any], pod: Json, policies: list[Json]) -> None:
-    place = f"pod {data['namespace']}/{data['pod']}"
-    if pod["metadata"]["uid"] != data["uid"]:
-        raise StepFailed(f"{place} is another one now; the isolated pod is gone")
-    if (pod["metadata"].get("labels") or {}).get(LABEL) != data["label"]:
-        raise StepFailed(f"{place} lost its label {LABEL}={data['label']}: it is not isolated")
-    policy = next((p for p in policies if p["metadata"]["name"] == data["policy"]), None)
-    if policy is None:
-        raise StepFailed(f"{place}: NetworkPolicy {data['policy']} is gone: it is not isolated")
-    wanted = {
-        "podSelector": {"matchLabels": {LABEL: data["label"]}},
-        "policyTypes": ["Ingress", "Egress"],
-    }
-    if policy["spec"] != wanted:
-        raise StepFailed(f"{place}: NetworkPolicy {data['policy']} was changed by somebody")

@@ -1,0 +1,82 @@
+"""What a quarantine reached: pod and policies read afresh and judged; the body of its `verify`.
+
+Never says more than was looked at, and never believes the plan: everything here comes from a
+consistent listing made after the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.fleet import Fleet
+from integrations.kubernetes.owners import ready_replicas
+from integrations.kubernetes.paths import collection, named
+from integrations.kubernetes.policy import remaining
+from integrations.kubernetes.quarantine import LABEL
+from responder.errors import NotFound, StepFailed
+from responder.model import Plan, Verdict, VerdictLevel
+from responder.ports import Call
+
+__all__ = ["verify"]
+
+
+async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
+    """Read pod and policies afresh and judge them; `residual` when something gets through.
+
+    Never says more than `applied`: no packet was tried. Raises `StepFailed` when label or
+    policy is not there.
+    """
+    api = fleet.api(call)
+    data = plan.data
+    namespace = data["namespace"]
+    try:
+        pod = await api.get(named("Pod", namespace, data["pod"]))
+    except NotFound:
+        return Verdict(level=VerdictLevel.RESIDUAL, residual=("the pod is gone",))
+    policies = await api.items(collection("NetworkPolicy", namespace))
+    _must_hold(data, pod, policies)
+    still = remaining(policies, pod["metadata"].get("labels") or {}, own=data["policy"])
+    limits = tuple(text for text in plan.residual if text not in data["still"])
+    return Verdict(
+        level=VerdictLevel.RESIDUAL if still else VerdictLevel.APPLIED,
+        residual=(*still, *limits),
+        checks={
+            "label": f"{LABEL}={data['label']}",
+            "policy": f"{data['policy']} denies ingress and egress",
+            "policies": f"{len(policies)} in namespace {namespace} judged again",
+            **await _replaced(api, data),
+        },
+    )
+
+
+async def _replaced(api: Api, data: Mapping[str, Any]) -> dict[str, str]:
+    """What the owner that starts a replacement counts now; nothing is waited for."""
+    owner = data["owner"]
+    if not data["replacement"] or owner["kind"] not in {"ReplicaSet", "ReplicationController"}:
+        return {}
+    try:
+        found = await api.get(named(owner["kind"], data["namespace"], owner["name"]))
+    except NotFound:
+        return {"replacement": f"{owner['kind']}/{owner['name']} is gone"}
+    wanted = (found.get("spec") or {}).get("replicas", 1)
+    text = f"{owner['kind']}/{owner['name']}: {ready_replicas(found)} of {wanted} ready"
+    return {"replacement": text}
+
+
+def _must_hold(data: Mapping[str, Any], pod: Json, policies: list[Json]) -> None:
+    place = f"pod {data['namespace']}/{data['pod']}"
+    if pod["metadata"]["uid"] != data["uid"]:
+        raise StepFailed(f"{place} is another one now; the isolated pod is gone")
+    if (pod["metadata"].get("labels") or {}).get(LABEL) != data["label"]:
+        raise StepFailed(f"{place} lost its label {LABEL}={data['label']}: it is not isolated")
+    policy = next((p for p in policies if p["metadata"]["name"] == data["policy"]), None)
+    if policy is None:
+        raise StepFailed(f"{place}: NetworkPolicy {data['policy']} is gone: it is not isolated")
+    wanted = {
+        "podSelector": {"matchLabels": {LABEL: data["label"]}},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    if policy["spec"] != wanted:
+        raise StepFailed(f"{place}: NetworkPolicy {data['policy']} was changed by somebody")
