@@ -26,9 +26,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from integrations._artifacts import Build
 from integrations._images import ImageName, parse_image
 from integrations.github import runs
-from integrations.github.artifacts import Build, Downloads
+from integrations.github.artifacts import Downloads
 from integrations.github.client import Forge
 from integrations.github.runs import Outcome, Run, Waiting
 from responder.clock import SECOND, World

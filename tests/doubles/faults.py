@@ -44,6 +44,7 @@ class Faults:
     refuse_details: bool = False  # 422 that names the parameter
     archive_gone: bool = False  # 410 at the API
     lies_about_size: bool = False  # says one byte, sends them all
+    says_size: int = 0  # says that many bytes, whatever there is
     archive_late: int = 0  # times the kept file answers 410: its minute has passed
 
     def arm(self, where: str, fault: Fault, times: int = 1) -> None:

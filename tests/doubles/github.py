@@ -254,6 +254,7 @@ class GitHubDouble:
         items = []
         if run.archive is not None:
             size = 1 if self.faults.lies_about_size else len(run.archive)
+            size = self.faults.says_size or size
             items = [shapes.artifact(self.base_url, run, expired=False, size=size)]
         return web.json_response({"total_count": len(items), "artifacts": items})
 

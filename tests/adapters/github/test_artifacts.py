@@ -2,12 +2,20 @@
 
 import io
 import json
+import stat
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from integrations.github.artifacts import MEMBER_MAX, ZIP_MAX, read_build
-from responder.errors import StepFailed
+from integrations._artifacts import (
+    MEMBER_MAX,
+    REPORT_MAX,
+    ZIP_MAX,
+    read_build,
+    read_reports,
+)
+from responder.errors import NotFound, StepFailed
 from tests.adapters.github.world import a_call, bench
 from tests.doubles.executors import Immediate, build_json, zipped
 from tests.doubles.shapes import DoubleRun
@@ -40,6 +48,32 @@ def encrypted() -> bytes:
     return bytes(plain)
 
 
+def special(mode: int) -> bytes:
+    """Return a zip whose build.json is no plain file: a link, a device, a pipe."""
+    buffer = io.BytesIO()
+    member = zipfile.ZipInfo("build.json")
+    member.external_attr = (mode | 0o777) << 16
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(member, "/etc/passwd")
+    return buffer.getvalue()
+
+
+def squeezed(method: int) -> bytes:
+    """Return a zip that is packed in a way whose unpacking cannot be bounded."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("build.json", json.dumps(GOOD))
+    return buffer.getvalue()
+
+
+def claiming(size: int) -> bytes:
+    """Return a zip whose one member claims in the central directory to have that size."""
+    plain = bytearray(packed(GOOD))
+    at = plain.index(b"PK\x01\x02") + 24
+    plain[at : at + 4] = size.to_bytes(4, "little")
+    return bytes(plain)
+
+
 def doubled() -> bytes:
     """Return a zip that holds the agreed name twice."""
     buffer = io.BytesIO()
@@ -51,8 +85,8 @@ def doubled() -> bytes:
 
 
 def test_a_good_build_is_read() -> None:
-    """Every field arrives, unknown ones are left alone."""
-    build = read_build(packed({**GOOD, "more": [1]}))
+    """Every field arrives."""
+    build = read_build(packed(GOOD))
     assert (build.image, build.digest, build.revision) == (
         GOOD["image"],
         GOOD["digest"],
@@ -80,17 +114,51 @@ BAD = {
     "tag for digest": (packed({**GOOD, "digest": "latest"}), "expected digest sha256"),
     "number": (packed({**GOOD, "digest": 7}), "digest: expected a text"),
     "long": (packed({**GOOD, "revision": "x" * 600}), "revision: expected a text"),
+    "symlink": (special(stat.S_IFLNK), "is a link or no file"),
+    "device": (special(stat.S_IFCHR), "is a link or no file"),
+    "pipe": (special(stat.S_IFIFO), "is a link or no file"),
+    "folder": (zipped({"build.json/": b""}), "expected only build.json"),
+    "absolute path": (zipped({"/etc/cron.d/x": b"{}"}), "expected only build.json"),
+    "drive": (zipped({"C:\\build.json": b"{}"}), "expected only build.json"),
+    "four gigabytes": (claiming(0xFFFFFFF0), "says it has 4294967280 bytes"),
+    "bzip2": (squeezed(zipfile.ZIP_BZIP2), "packed by method 12, expected deflate"),
+    "lzma": (squeezed(zipfile.ZIP_LZMA), "packed by method 14, expected deflate"),
+    "extra field": (packed({**GOOD, "run": "rm"}), "fields that nobody agreed on: run"),
+    "extra field with escapes": (packed({**GOOD, "\x1b[2J": 1}), r"agreed on: \\x1b\[2J"),
+    "control characters": (packed({**GOOD, "tag": "1\x1b]0;x\x07"}), "tag holds characters that"),
+    "new line": (packed({**GOOD, "image": "a\nb"}), "image holds characters that"),
+    "right to left": (packed({**GOOD, "revision": "\u202egnp"}), "revision holds characters that"),
+    "key twice": (
+        zipped({"build.json": b'{"digest": "\x41", "digest": "b"}'}),
+        "is not JSON that can be read: a key named twice",
+    ),
     "null": (packed({**GOOD, "image": None}), "image: expected a text"),
 }
 
 
 @pytest.mark.parametrize(("archive", "text"), BAD.values(), ids=BAD)
 def test_what_is_no_single_small_build_json_is_refused_with_the_reason(
-    archive: bytes, text: str
+    archive: bytes, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing else than `StepFailed` comes out, and nothing is unpacked beyond the limit."""
-    with pytest.raises(StepFailed, match=text):
+    """Only a `StepFailed` of harmless characters comes out, and nothing is written anywhere."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(StepFailed, match=text) as refused:
         read_build(archive)
+
+    assert str(refused.value).isprintable()
+    assert list(tmp_path.rglob("*")) == []
+    assert not (tmp_path.parent / "build.json").exists()
+
+
+def test_reports_are_read_by_their_agreed_names_alone() -> None:
+    """One, two or three reports are fine; any other file is refused by its defused name."""
+    assert read_reports(zipped({"scan-new.json": b"{}"})) == {"scan-new.json": b"{}"}
+    assert read_reports(zipped({})) == {}
+    with pytest.raises(StepFailed, match=r"holds \[scan-new.json, \.\./\.ssh/id\]"):
+        read_reports(zipped({"scan-new.json": b"{}", "../.ssh/id": b"x"}))
+    with pytest.raises(StepFailed, match=r"scan-old\.json says it has"):
+        read_reports(zipped({"scan-old.json": b" " * (REPORT_MAX + 1)}))
 
 
 def test_a_member_named_twice_is_refused() -> None:
@@ -106,6 +174,28 @@ async def test_an_archive_that_is_too_great_is_not_fetched() -> None:
         with pytest.raises(StepFailed, match=f"expected at most {ZIP_MAX}"):
             await b.to_end(a_call())
         assert b.double.asked["zip"] == 0
+
+
+async def test_a_claim_of_ten_gigabytes_is_refused_unfetched() -> None:
+    """What the forge says of a size is enough to say no."""
+    async with bench() as b:
+        b.double.faults.says_size = 10 << 30
+        with pytest.raises(StepFailed, match=f"has {10 << 30} bytes, expected at most {ZIP_MAX}"):
+            await b.to_end(a_call())
+        assert b.double.asked["zip"] == 0
+
+
+async def test_the_digest_of_another_image_is_refused() -> None:
+    """A digest that our repository does not hold is not ours, whoever else holds it."""
+    other = f"sha256:{'9' * 64}"
+    lying = Immediate(archive=lambda run: zipped({"build.json": build_json(run, digest=other)}))
+
+    async def registry(reference: str) -> str:
+        raise NotFound(reference)
+
+    async with bench(double={"executor": lying}, digest_of=registry) as b:
+        with pytest.raises(StepFailed, match=f"disagree on .*the pipeline says {other}"):
+            await b.to_end(a_call())
 
 
 async def test_an_archive_that_grew_since_is_cut_off() -> None:
