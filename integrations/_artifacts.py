@@ -42,7 +42,7 @@ _FIELD_MAX = 512
 
 REPORTS = ("scan-old.json", "scan-new.json", "vex.json")
 REPORTS_ZIP_MAX = 4 << 20
-REPORT_MAX = 16 << 20
+REPORT_MAX = 8 << 20
 
 # Python bounds what these unpack to; bzip2 and LZMA may grow without limit in one read.
 _PLAIN_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}

@@ -1,0 +1,1 @@
+"""Scan reports: read in every form, and compared."""
