@@ -300,6 +300,7 @@ class Plan:
     undo: str = ""  # how it is reversed, for a person; empty: it cannot be
     params: Mapping[str, Any] = field(default_factory=dict)  # resolved parameters, redacted
     data: Mapping[str, Any] = field(default_factory=dict)  # what apply needs and nobody approves
+    asks: str = ""  # why a person must say yes to this very plan, whatever the mode; empty: no why
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -332,6 +333,7 @@ class Plan:
             "undo": self.undo,
             "params": dict(self.params),
             "data": dict(self.data),
+            **({"asks": self.asks} if self.asks else {}),
             "hash": self.hash,
         }
 
@@ -347,6 +349,7 @@ class Plan:
             undo=data["undo"],
             params=data["params"],
             data=data["data"],
+            asks=data.get("asks", ""),
         )
 
 

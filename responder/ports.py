@@ -7,7 +7,7 @@ is *now*. Every integration module has one entry, `setup(section, world, kit)`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ __all__ = [
     "Resolver",
     "Setup",
     "Source",
+    "needed",
     "redact",
 ]
 
@@ -100,6 +101,8 @@ class Permission:
     verbs: tuple[str, ...] = ()
     scope: str = "namespace"  # namespace | cluster | home (our own namespace)
     why: str = ""
+    optional: bool = False  # without it the action works, and says what it could not see
+    when: tuple[str, ...] = ()  # only where a playbook says one of these: "action param=value"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +289,9 @@ class Kit:
     images: tuple[ImageRoute, ...] = ()
     protected: Mapping[str, Sequence[str]] = field(default_factory=dict)
     digest_of: Callable[[str], Awaitable[str]] | None = None  # image reference -> registry's digest
-    used: Callable[[], frozenset[str]] | None = None  # actions of the loaded playbooks
+    artefact: Callable[[str], Awaitable[bytes]] | None = None  # bytes of evidence by their SHA-256
+    # actions of the loaded playbooks, and "action param=value" for what their steps give
+    used: Callable[[], frozenset[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +311,20 @@ class Integration:
 
 
 Setup = Callable[[Mapping[str, Any], World, Kit], Integration]
+
+
+def needed(permissions: Iterable[Permission], used: Collection[str]) -> tuple[Permission, ...]:
+    """The rights that are needed where these words are used: "action", "action param=value".
+
+    A parameter whose value is known only when it runs, "action param=*", may have any value.
+    """
+    open_ended = {word.removesuffix("*") for word in used if word.endswith("=*")}
+    return tuple(
+        right
+        for right in permissions
+        if not right.when
+        or any(word in used or f"{word.partition('=')[0]}=" in open_ended for word in right.when)
+    )
 
 
 def redact(value: Any) -> Any:

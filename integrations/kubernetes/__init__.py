@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ from integrations.kubernetes.rights import Rights, doctor
 from integrations.kubernetes.settings import read
 from responder.clock import World
 from responder.model import Effect
-from responder.ports import ActionInfo, Integration, Kit
+from responder.ports import ActionInfo, Integration, Kit, needed
 
 __all__ = ["INFOS", "setup"]
 
@@ -111,7 +112,11 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
 async def _check(link: Connection, switch: PauseSwitch | None, kit: Kit) -> str:
     """For `doctor`: `ok`, or what our account lacks there for the playbooks in force."""
     used = kit.used() if kit.used else {info.name for info in INFOS}
-    wanted = [info for info in INFOS if info.name in used]
+    wanted = [
+        replace(info, permissions=needed(info.permissions, used))
+        for info in INFOS
+        if info.name in used
+    ]
     base = ActionInfo(
         name="the check of targets", summary="", effect=Effect.READ, permissions=NEEDS
     )

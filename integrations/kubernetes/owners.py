@@ -18,7 +18,16 @@ from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.paths import KINDS, named
 from responder.errors import NotFound
 
-__all__ = ["Owner", "Treatment", "chain", "controller_of", "ready_replicas", "root", "treatment"]
+__all__ = [
+    "Owner",
+    "Treatment",
+    "chain",
+    "controller_of",
+    "ready_replicas",
+    "root",
+    "running_containers",
+    "treatment",
+]
 
 _DEPTH = 5
 _CAN_READ = {
@@ -39,6 +48,7 @@ class Owner:
     kind: str
     name: str
     uid: str
+    core: bool = True  # of the API group that this kind has in Kubernetes itself
 
     @property
     def label(self) -> str:
@@ -60,8 +70,14 @@ def controller_of(item: Mapping[str, Any]) -> Owner | None:
     """The one owner that controls an object, or nothing for a bare one."""
     for ref in item.get("metadata", {}).get("ownerReferences") or []:
         if ref.get("controller"):
-            return Owner(ref["kind"], ref["name"], ref["uid"])
+            return Owner(ref["kind"], ref["name"], ref["uid"], _is_core(ref))
     return None
+
+
+def _is_core(ref: Mapping[str, Any]) -> bool:
+    """Whether the kind is Kubernetes' own: other groups have kinds called Job or Deployment too."""
+    place = KINDS.get(ref["kind"], ("", ""))[0].removeprefix("apis/").removeprefix("api/")
+    return "apiVersion" not in ref or ref["apiVersion"] == place
 
 
 async def chain(api: Api, pod: Json, *, whole: bool = False) -> list[Json]:
@@ -76,7 +92,7 @@ async def chain(api: Api, pod: Json, *, whole: bool = False) -> list[Json]:
     namespace = pod["metadata"]["namespace"]
     for _ in range(_DEPTH):
         owner = controller_of(item)
-        if not owner or owner.kind not in _CAN_READ or (found and not whole):
+        if not owner or not owner.core or owner.kind not in _CAN_READ or (found and not whole):
             break
         try:
             item = await api.get(named(owner.kind, namespace, owner.name))
@@ -110,17 +126,19 @@ def ready_replicas(owner: Json | None) -> int:
 
 
 def treatment(pod: Json) -> Treatment:
-    """What may be done with a pod, by what owns it."""
+    """What may be done with a pod, by what it is and what owns it."""
     metadata = pod["metadata"]
+    node = (pod.get("spec") or {}).get("nodeName") or "its node"
     if "kubernetes.io/config.mirror" in (metadata.get("annotations") or {}):
         return Treatment(
             refusal="it is a static pod: its labels come from a file on the node, and the API "
-            "server's copy cannot be changed; isolate it on the node"
+            f"server's copy cannot be changed; isolate it on {node}: capture, then take its file "
+            "out of the kubelet's staticPodPath, and keep others away with kubernetes.cordon_node"
         )
-    if (pod.get("spec") or {}).get("hostNetwork"):
+    if way := _way_to_node(pod):
         return Treatment(
-            refusal="it uses the node's network, to which no NetworkPolicy applies; treat the "
-            "node as compromised"
+            refusal=f"{way}; treat the node as compromised: capture, keep others away from {node} "
+            "with kubernetes.cordon_node, then kubernetes.evict_pod"
         )
     phase = (pod.get("status") or {}).get("phase")
     if phase in {"Succeeded", "Failed"}:
@@ -131,8 +149,34 @@ def treatment(pod: Json) -> Treatment:
     return _by_kind(owner)
 
 
+def _way_to_node(pod: Json) -> str:
+    """Why whoever has this pod has its node as well, so that no NetworkPolicy holds them."""
+    spec = pod.get("spec") or {}
+    if spec.get("hostNetwork"):
+        return "it uses the node's network, to which no NetworkPolicy applies"
+    if spec.get("hostPID"):
+        return "it sees the node's processes (hostPID), and with them the node's network"
+    for container in running_containers(spec):
+        context = container.get("securityContext") or {}
+        if context.get("privileged"):
+            return f"its container {container['name']} is privileged, which is root on the node"
+        if (context.get("windowsOptions") or {}).get("hostProcess"):
+            return f"its container {container['name']} is a process of the node (hostProcess)"
+    return ""
+
+
+def running_containers(spec: Mapping[str, Any]) -> list[Json]:
+    """The containers that may run now: an init container that has ended is no way out."""
+    inits = spec.get("initContainers") or []
+    return [
+        *(spec.get("containers") or []),
+        *(one for one in inits if one.get("restartPolicy") == "Always"),
+        *(spec.get("ephemeralContainers") or []),
+    ]
+
+
 def _by_kind(owner: Owner) -> Treatment:
-    match owner.kind:
+    match owner.kind if owner.core else "":
         case "ReplicaSet" | "ReplicationController":
             return Treatment(
                 strip=True,
@@ -151,5 +195,8 @@ def _by_kind(owner: Owner) -> Treatment:
         case "DaemonSet":
             why = "would start a second pod on the same node"
         case _:
-            why = f"({'known' if owner.kind in KINDS else 'a kind we do not know'}) owns it"
+            why = (
+                f"({'known' if owner.kind in KINDS else 'a kind we do not know'}) owns it and may "
+                "put them back as it wants them"
+            )
     return Treatment(consequence=f"its labels stay: {owner.label} {why}; no replacement starts")

@@ -24,6 +24,7 @@ KINDS: Final = {
     "Secret": ("api/v1", "secrets"),
     "ServiceAccount": ("api/v1", "serviceaccounts"),
     "PodTemplate": ("api/v1", "podtemplates"),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "ReplicationController": ("api/v1", "replicationcontrollers"),
     "ReplicaSet": ("apis/apps/v1", "replicasets"),
     "Deployment": ("apis/apps/v1", "deployments"),
@@ -45,6 +46,25 @@ KINDS: Final = {
         "apis/admissionregistration.k8s.io/v1",
         "validatingadmissionpolicybindings",
     ),
+    "ValidatingWebhookConfiguration": (
+        "apis/admissionregistration.k8s.io/v1",
+        "validatingwebhookconfigurations",
+    ),
+    "MutatingWebhookConfiguration": (
+        "apis/admissionregistration.k8s.io/v1",
+        "mutatingwebhookconfigurations",
+    ),
+    "ClusterNetworkPolicy": ("apis/policy.networking.k8s.io/v1alpha2", "clusternetworkpolicies"),
+    "AdminNetworkPolicy": ("apis/policy.networking.k8s.io/v1alpha1", "adminnetworkpolicies"),
+    "CiliumNetworkPolicy": ("apis/cilium.io/v2", "ciliumnetworkpolicies"),
+    # two of one kind: what Calico's API server serves, and the objects below it
+    "CalicoNetworkPolicy": ("apis/projectcalico.org/v3", "networkpolicies"),
+    "CalicoGlobalNetworkPolicy": ("apis/projectcalico.org/v3", "globalnetworkpolicies"),
+    "CalicoTier": ("apis/projectcalico.org/v3", "tiers"),
+    "CalicoStoredPolicy": ("apis/crd.projectcalico.org/v1", "networkpolicies"),
+    "CalicoStoredGlobalPolicy": ("apis/crd.projectcalico.org/v1", "globalnetworkpolicies"),
+    "CalicoStoredTier": ("apis/crd.projectcalico.org/v1", "tiers"),
+    "EgressFirewall": ("apis/k8s.ovn.org/v1", "egressfirewalls"),
 }
 CLUSTER_WIDE: Final = frozenset(
     {
@@ -52,6 +72,14 @@ CLUSTER_WIDE: Final = frozenset(
         "ClusterRoleBinding",
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding",
+        "ValidatingWebhookConfiguration",
+        "MutatingWebhookConfiguration",
+        "ClusterNetworkPolicy",
+        "AdminNetworkPolicy",
+        "CalicoGlobalNetworkPolicy",
+        "CalicoTier",
+        "CalicoStoredGlobalPolicy",
+        "CalicoStoredTier",
     }
 )
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

@@ -8,11 +8,12 @@ doubt must show as "may still talk".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from integrations.kubernetes import policy_v1
 from integrations.kubernetes.client import Json
+from integrations.kubernetes.policy_model import Direction, PodSet, Rule, V1Policy
 from integrations.kubernetes.policy_selectors import matches, read_selector
 from integrations.kubernetes.policy_truth import Truth
 
@@ -32,22 +33,41 @@ def service_selects(service: Json, labels: Labels) -> bool:
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
 
 
-def remaining(policies: Iterable[Json], labels: Labels, own: str) -> tuple[str, ...]:
+def remaining(
+    policies: Iterable[Json], labels: Labels, own: str, under: str = ""
+) -> tuple[str, ...]:
     """What still lets traffic through for a pod with these labels, our own policy apart.
 
     The policies are those of the pod's namespace. A rule counts whoever its peers are: they may
-    come later.
+    come later. `under` is the level of a deny of ours that is asked before: under `native` nothing
+    is left, under `admin` only what comes from outside the cluster, because policies of
+    administrators know no addresses for ingress
+    (https://network-policy-api.sigs.k8s.io/api-overview/).
     """
-    found = []
+    found: list[str] = []
     for policy in map(policy_v1.read, policies):
-        if policy.name == own or matches(policy.subject, labels).truth is Truth.NO:
-            continue
-        found += [
-            f"NetworkPolicy {policy.name} still allows {direction}"
-            for direction in policy.directions
-            if policy.rules[direction]
-        ]
+        if policy.name != own and matches(policy.subject, labels).truth is not Truth.NO:
+            found += _left(policy, under)
     return tuple(sorted(found))
+
+
+def _left(policy: V1Policy, under: str) -> Iterator[str]:
+    """What one policy that selects the pod lets through."""
+    text = f"NetworkPolicy {policy.name} still allows"
+    if under == "native":
+        return
+    if under == "admin":
+        if any(_is_open(rule) for rule in policy.rules[Direction.INGRESS]):
+            yield f"{text} ingress from outside the cluster and from nodes"
+        return
+    for direction in policy.directions:
+        if policy.rules[direction]:
+            yield f"{text} {direction}"
+
+
+def _is_open(rule: Rule) -> bool:
+    """Whether a rule may let in somebody who is no pod of the cluster's own network."""
+    return not rule.peers or not all(isinstance(peer, PodSet) for peer in rule.peers)
 
 
 def deny_all(

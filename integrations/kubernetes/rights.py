@@ -24,17 +24,33 @@ _REVIEWS = "/apis/authorization.k8s.io/v1"
 _REMEMBER = 60.0  # seconds
 
 
-def right(kind: str, *verbs: str, sub: str = "", why: str = "", scope: str = "") -> Permission:
+def right(
+    kind: str,
+    *verbs: str,
+    sub: str = "",
+    why: str = "",
+    scope: str = "",
+    optional: bool = False,
+    when: tuple[str, ...] = (),
+) -> Permission:
     """The declared right to do something with a kind of object.
 
     `scope` is what the kind has by nature, `cluster` for all namespaces at once, or `home` for the
-    namespace that we live in.
+    namespace that we live in. `optional` and `when`: see `Permission`.
     """
     place, plural = KINDS[kind]
     group = place.split("/")[1] if place.startswith("apis/") else ""
     scope = scope or ("cluster" if kind in CLUSTER_WIDE else "namespace")
     resource = f"{plural}/{sub}" if sub else plural
-    return Permission(group=group, resource=resource, verbs=verbs, scope=scope, why=why)
+    return Permission(
+        group=group,
+        resource=resource,
+        verbs=verbs,
+        scope=scope,
+        why=why,
+        optional=optional,
+        when=when,
+    )
 
 
 class Rights:
@@ -60,9 +76,14 @@ class Rights:
         self._known[key] = self._clock.monotonic() + _REMEMBER
 
     async def missing(self, api: Api, info: ActionInfo, namespace: str) -> list[str]:
-        """The rights that are missing, each with the rule that would give it."""
-        there = [each for each in info.permissions if each.scope != "home"]
-        home = [each for each in info.permissions if each.scope == "home"]
+        """The rights that are missing, each with the rule that would give it.
+
+        Not those that are optional, nor those that only some parameters need: the action itself
+        says then what it had to leave.
+        """
+        must = [each for each in info.permissions if not each.optional and not each.when]
+        there = [each for each in must if each.scope != "home"]
+        home = [each for each in must if each.scope == "home"]
         found = await self._lacking(api, there, namespace) if there else []
         if home:
             found += await self._lacking(api, home, api.connection.settings.home)
@@ -123,7 +144,7 @@ async def doctor(api: Api, infos: Sequence[ActionInfo], namespaces: Sequence[str
     """
     wanted: dict[tuple[str, str, str, str], tuple[Permission, list[str]]] = {}
     for info in infos:
-        for permission, verb in _single(info.permissions):
+        for permission, verb in _single(one for one in info.permissions if not one.optional):
             home = api.connection.settings.home
             places = {"cluster": [""], "home": [home]}.get(permission.scope, namespaces or [""])
             for namespace in places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -37,6 +37,9 @@ class ClusterSettings(BaseModel):
         "responder"  # the namespace of our own objects; its name begins those of the cluster
     )
     pause: str = ""  # "namespace/configmap": its key `pause` stops new changes
+    # policy kinds of administrators that something in this cluster enforces; having the CRD is not
+    # enough, because a CRD alone denies nothing
+    enforced: tuple[Literal["ClusterNetworkPolicy", "AdminNetworkPolicy"], ...] = ()
     request_timeout: float = Field(default=10.0, gt=0, le=300)
     max_in_flight: int = Field(default=16, ge=1, le=256)
     dry_run_plans: bool = True  # ask the API server for every write of a plan with dryRun=All

@@ -55,7 +55,13 @@ def roles(paths: Sequence[Path], *, home: str, namespaces: Sequence[str]) -> lis
 
     named = {name for playbook in playbooks(paths) for name in uses(playbook)}
     infos = [info for name, info in catalogue().items() if name in named]
-    return manifests(infos, account_namespace=home, namespaces=namespaces, base=known.permissions())
+    return manifests(
+        infos,
+        account_namespace=home,
+        namespaces=namespaces,
+        base=known.permissions(),
+        used=named,
+    )
 
 
 def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:

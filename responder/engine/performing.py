@@ -184,6 +184,8 @@ class Performer:
         why = list(ruling.reasons)
         if self._action(step).info.always_asks:
             why.insert(0, f"{step.use} always asks")
+        if plan.asks:
+            why.insert(0, plan.asks)
         if step.approve is not None:
             why.insert(0, "the playbook asks at this step")
         elif mode is Mode.APPROVE:

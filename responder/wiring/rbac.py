@@ -8,11 +8,12 @@ declares it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from responder.playbook.definition import Playbook
-from responder.ports import ActionInfo, Permission
+from responder.playbook.templates import Template
+from responder.ports import ActionInfo, Permission, needed
 
 __all__ = ["manifests", "rules", "uses"]
 
@@ -23,8 +24,24 @@ _RBAC = "rbac.authorization.k8s.io/v1"
 
 
 def uses(playbook: Playbook) -> frozenset[str]:
-    """The actions that a playbook names, its closing steps included."""
-    return frozenset(step.use for step in (*playbook.steps.values(), *playbook.finally_))
+    """The actions that a playbook names, its closing steps included.
+
+    Beside each the values that its steps give, "action param=value", because some rights are
+    needed for those only; "action param=*" where the value is known only when it runs.
+    """
+    steps = (*playbook.steps.values(), *playbook.finally_)
+    return frozenset(word for step in steps for word in (step.use, *_given(step.use, step.params)))
+
+
+def _given(use: str, params: Template) -> Iterator[str]:
+    given = params.value if isinstance(params.value, Mapping) else {}
+    for name, value in given.items():
+        if Template(value).expressions:
+            yield f"{use} {name}=*"
+        elif isinstance(value, bool):
+            yield f"{use} {name}={str(value).lower()}"
+        elif isinstance(value, str | int | float):
+            yield f"{use} {name}={value}"
 
 
 def rules(permissions: Iterable[Permission], scope: str) -> list[dict[str, Any]]:
@@ -45,8 +62,11 @@ def manifests(
     account_namespace: str,
     namespaces: Iterable[str],
     base: Iterable[Permission] = (),
+    used: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """A service account, the roles of each concern with their bindings, and the switch.
+
+    Rights that only some values of a parameter need are given where `used` says them; see `uses`.
 
     What is asked of a namespace is bound in each of `namespaces`, what is asked of the cluster in
     all of it, and what is asked of our home in `account_namespace`.
@@ -54,7 +74,7 @@ def manifests(
     account = {"kind": "ServiceAccount", "name": NAME, "namespace": account_namespace}
     watched = list(namespaces)
     found = [_object("v1", "ServiceAccount", NAME, account_namespace)]
-    for concern, rights in sorted(_by_concern(infos, base).items()):
+    for concern, rights in sorted(_by_concern(infos, base, used).items()):
         found += _roles(f"{NAME}-{concern}", rights, account, watched)
     read = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
     rule = {**read, "resourceNames": [SWITCH]}
@@ -62,11 +82,11 @@ def manifests(
 
 
 def _by_concern(
-    infos: Iterable[ActionInfo], base: Iterable[Permission]
+    infos: Iterable[ActionInfo], base: Iterable[Permission], used: Collection[str]
 ) -> dict[str, list[Permission]]:
     found: dict[str, list[Permission]] = {_READER: list(base)}
     for info in infos:
-        found.setdefault(info.role, []).extend(info.permissions)
+        found.setdefault(info.role, []).extend(needed(info.permissions, used))
     return found
 
 

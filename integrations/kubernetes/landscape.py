@@ -1,0 +1,110 @@
+"""What a cluster has beside NetworkPolicy: further policy kinds, and admission rules by label.
+
+Asked once in five minutes, beside what is read anyway, because it changes with installations and
+not with pods. Every account may read which groups are served
+(https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api). That a kind is
+served says nothing of whether something enforces it.
+
+Never fails a containment: what cannot be read is said in `unread`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.paths import KINDS, collection
+from integrations.kubernetes.together import together
+from responder.clock import Clock
+from responder.errors import NotFound, ResponderError, StepFailed
+
+__all__ = ["FURTHER", "HOOKS", "Landscape", "Scout"]
+
+FURTHER = (
+    "ClusterNetworkPolicy",
+    "AdminNetworkPolicy",
+    "CiliumNetworkPolicy",
+    "CalicoNetworkPolicy",
+    "CalicoStoredPolicy",
+    "EgressFirewall",
+)
+HOOKS = (
+    "ValidatingWebhookConfiguration",
+    "MutatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+)
+_REMEMBER = 300.0  # seconds
+_RETRY = 30.0  # seconds until a look that failed is tried again
+_LIMIT = 2.0  # seconds: a slow answer must not hold up an isolation
+
+
+@dataclass(frozen=True, slots=True)
+class Landscape:
+    """What was found; `unread` says why the list of kinds may be short."""
+
+    served: frozenset[str] = frozenset()  # of FURTHER
+    hooks: Mapping[str, tuple[Json, ...]] | None = None  # by kind; None: we may not list them
+    unread: str = ""
+
+
+class Scout:
+    """Looks around in one cluster and remembers it for a while."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = 0.0
+        self._seen = Landscape()
+
+    async def look(self, api: Api) -> Landscape:
+        """What the cluster has; read anew when the last look is old."""
+        if self._clock.monotonic() >= self._until:
+            self._seen = await _look(api)
+            pause = _RETRY if self._seen.unread else _REMEMBER
+            self._until = self._clock.monotonic() + pause
+        return self._seen
+
+
+async def _look(api: Api) -> Landscape:
+    try:
+        async with asyncio.timeout(_LIMIT):
+            hooks, served = await asyncio.gather(_hooks(api), _served(api))
+    except (ResponderError, TimeoutError) as error:
+        why = str(error) or f"no answer within {_LIMIT:g} s"
+        return Landscape(unread=f"which further policy kinds there are is not known: {why}")
+    return Landscape(served, hooks)
+
+
+async def _served(api: Api) -> frozenset[str]:
+    """The further kinds that the API server serves; a server without the list has none."""
+    try:
+        listed = (await api.get("/apis")).get("groups") or []
+    except NotFound:
+        return frozenset()
+    there = {
+        f"apis/{version['groupVersion']}"
+        for group in listed
+        for version in group.get("versions") or []
+    }
+    places = sorted({KINDS[kind][0] for kind in FURTHER} & there)
+    plurals = dict(zip(places, await together(_plurals(api, one) for one in places), strict=True))
+    return frozenset(
+        kind for kind in FURTHER if KINDS[kind][1] in plurals.get(KINDS[kind][0], frozenset())
+    )
+
+
+async def _plurals(api: Api, place: str) -> frozenset[str]:
+    try:
+        listed = (await api.get(f"/{place}")).get("resources") or []
+    except NotFound:
+        return frozenset()
+    return frozenset(str(item.get("name")) for item in listed)
+
+
+async def _hooks(api: Api) -> Mapping[str, tuple[Json, ...]] | None:
+    try:
+        found = await together(api.items(collection(kind), cached=True) for kind in HOOKS)
+    except (NotFound, StepFailed):
+        return None
+    return {kind: tuple(items) for kind, items in zip(HOOKS, found, strict=True)}
