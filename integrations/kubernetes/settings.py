@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from integrations.kubernetes.probe_settings import ProbeSettings
 from responder.errors import ConfigError
 from responder.model import Secret
 from responder.text import suggestion
@@ -40,6 +41,7 @@ class ClusterSettings(BaseModel):
     # policy kinds of administrators that something in this cluster enforces; having the CRD is not
     # enough, because a CRD alone denies nothing
     enforced: tuple[Literal["ClusterNetworkPolicy", "AdminNetworkPolicy"], ...] = ()
+    probe: ProbeSettings = ProbeSettings()
     request_timeout: float = Field(default=10.0, gt=0, le=300)
     max_in_flight: int = Field(default=16, ge=1, le=256)
     dry_run_plans: bool = True  # ask the API server for every write of a plan with dryRun=All
