@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from integrations._images import is_digest
 from integrations._json import decode
 from responder.errors import BadAlert, StepFailed
+from responder.ports import Call, EvidenceSink
 from responder.text import for_terminal
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "REPORT_MAX",
     "ZIP_MAX",
     "Build",
+    "keep_reports",
     "read_build",
     "read_members",
     "read_reports",
@@ -90,6 +92,17 @@ def read_build(archive: bytes) -> Build:
 def read_reports(archive: bytes) -> dict[str, bytes]:
     """The scan reports in an artifact's zip by name; raises `StepFailed` as `read_members` does."""
     return read_members(archive, dict.fromkeys(REPORTS, REPORT_MAX))
+
+
+async def keep_reports(
+    evidence: EvidenceSink, call: Call, archive: bytes, origin: Mapping[str, str]
+) -> None:
+    """Put the scan reports of an artifact's zip among the incident's evidence, by their names.
+
+    `origin` says whose run they are of. Raises `StepFailed` as `read_members` does.
+    """
+    for name, data in read_reports(archive).items():
+        await evidence.put(call, name, data, origin)
 
 
 def read_members(

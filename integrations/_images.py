@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from responder.errors import StepFailed
 from responder.text import for_terminal
 
-__all__ = ["ImageName", "is_digest", "parse_image"]
+__all__ = ["ImageName", "is_digest", "is_tag", "parse_image"]
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?(?::[0-9]{1,5})?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -47,6 +47,11 @@ class ImageName:
 def is_digest(text: str) -> bool:
     """Whether the text is a whole SHA-256 digest, `sha256:` and 64 hex digits."""
     return _DIGEST.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Whether the text is a well-formed tag."""
+    return _TAG.fullmatch(text) is not None
 
 
 def parse_image(text: str) -> ImageName:

@@ -17,7 +17,7 @@ from integrations._scans.sarif import sarif
 from responder.errors import BadAlert, StepFailed
 from responder.text import for_terminal
 
-__all__ = ["read_scan", "read_vex"]
+__all__ = ["REPORT_MAX", "read_scan", "read_vex"]
 
 REPORT_MAX = 8 << 20
 

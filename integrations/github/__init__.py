@@ -35,7 +35,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     for route in kit.images:
         _check_route(route, checked)
     forges = {name: Forge(name, settings, world) for name, settings in checked.items()}
-    parts = {name: (forge, Downloads(forge, world)) for name, forge in forges.items()}
+    parts = {name: (forge, Downloads(forge, world, kit.evidence)) for name, forge in forges.items()}
 
     async def close() -> None:
         """Close every forge's connections and pool."""

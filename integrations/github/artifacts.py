@@ -12,12 +12,20 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from integrations._artifacts import MEMBER, ZIP_MAX, Build, read_build
+from integrations._artifacts import (
+    MEMBER,
+    REPORTS_ZIP_MAX,
+    ZIP_MAX,
+    Build,
+    keep_reports,
+    read_build,
+)
 from integrations._calling import Caller
 from integrations._fetch import HttpError, fetch, new_session, own_classifier
 from integrations.github.client import Artifact, Forge
 from responder.clock import World
 from responder.errors import NotFound, StepFailed
+from responder.ports import Call, EvidenceSink
 
 __all__ = ["Downloads"]
 
@@ -27,8 +35,9 @@ _OPENINGS = 3  # an address lives one minute: ask for a new one rather than trus
 class Downloads:
     """Fetches artifacts from wherever the forge keeps them, without a credential."""
 
-    def __init__(self, forge: Forge, world: World) -> None:
+    def __init__(self, forge: Forge, world: World, evidence: EvidenceSink | None = None) -> None:
         self._forge = forge
+        self._evidence = evidence
         self._caller = Caller(
             f"{forge.name} artifacts",
             world,
@@ -46,18 +55,40 @@ class Downloads:
         `StepRetry` when nobody answers at the moment.
         """
         name = self._forge.settings.artifact
+        found = await self._named(repo, run_id, name, ZIP_MAX)
+        if found is None:
+            where = f"run {run_id} of {repo}"
+            raise StepFailed(f'{where} has no artifact "{name}" that holds {MEMBER}')
+        return read_build(found)
+
+    async def keep_reports(self, call: Call, repo: str, run_id: int) -> None:
+        """Keep a run's scan reports as evidence, where the settings name an artifact for them.
+
+        A run without one is none the worse: what needs the reports says that they are missing.
+        Raises `StepFailed` and `StepRetry` as `build` does.
+        """
+        name = self._forge.settings.reports
+        if not name or self._evidence is None:
+            return
+        found = await self._named(repo, run_id, name, REPORTS_ZIP_MAX)
+        if found is not None:
+            origin = {"system": self._forge.name, "repo": repo, "run": str(run_id)}
+            await keep_reports(self._evidence, call, found, origin)
+
+    async def _named(self, repo: str, run_id: int, name: str, most: int) -> bytes | None:
+        """The newest archive of that name, or nothing; bounded before and while it is fetched."""
         where = f"run {run_id} of {repo}"
         listed = await self._forge.artifacts(repo, run_id, name)
         if not listed:
-            raise StepFailed(f'{where} has no artifact "{name}" that holds {MEMBER}')
+            return None
         newest = listed[0]
         if newest.expired:
             raise StepFailed(f'artifact "{name}" of {where} has expired; run the pipeline again')
-        if newest.size > ZIP_MAX:
+        if newest.size > most:
             raise StepFailed(
-                f'artifact "{name}" of {where} has {newest.size} bytes, expected at most {ZIP_MAX}'
+                f'artifact "{name}" of {where} has {newest.size} bytes, expected at most {most}'
             )
-        return read_build(await self._archive(repo, newest))
+        return await self._archive(repo, newest, most)
 
     async def close(self) -> None:
         """Close connections and pool."""
@@ -65,7 +96,7 @@ class Downloads:
             await self._session.close()
         self._caller.close()
 
-    async def _archive(self, repo: str, artifact: Artifact) -> bytes:
+    async def _archive(self, repo: str, artifact: Artifact, most: int) -> bytes:
         for _ in range(_OPENINGS):
             try:
                 url = await self._forge.archive_url(repo, artifact.id)
@@ -73,20 +104,20 @@ class Downloads:
                 raise StepFailed(f"artifact {artifact.id} of {repo} is gone (410)") from error
             try:
                 return await self._caller.awaiting(
-                    f"fetch artifact {artifact.id} of {repo}", partial(self._get, url)
+                    f"fetch artifact {artifact.id} of {repo}", partial(self._get, url, most)
                 )
             except NotFound:
                 continue  # the minute has passed
         raise StepFailed(f"artifact {artifact.id} of {repo} is gone where the forge keeps it (410)")
 
-    async def _get(self, url: str) -> bytes:
+    async def _get(self, url: str, most: int) -> bytes:
         parts = urlsplit(url)
         own = urlsplit(self._forge.settings.base_url)
         if parts.scheme != "https" and own.scheme == "https":
             raise StepFailed("the forge sends for an artifact to a place without TLS")
         if self._session is None:
             self._session = new_session(self._caller, timeout=self._forge.settings.timeout)
-        answer = await fetch(self._session, "GET", url, limit=ZIP_MAX)
+        answer = await fetch(self._session, "GET", url, limit=most)
         if answer.status != HTTPStatus.OK:
             raise HttpError(answer.status, answer.headers)
         return answer.body

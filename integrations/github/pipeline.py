@@ -325,6 +325,7 @@ class PipelineRun:
         build = await downloads.build(waiting.repo, run.id)
         self._check_claim(call, waiting, run, build)
         await self._check_registry(waiting, build)
+        await downloads.keep_reports(call, waiting.repo, run.id)
         return Done(
             result={
                 "image": f"{waiting.image}@{build.digest}",

@@ -48,6 +48,7 @@ class ForgeSettings(BaseModel):
     timeout: float = Field(15.0, gt=0, le=120)
     threads: int = Field(4, ge=1, le=32)
     artifact: str = "build"  # name of the artifact that holds build.json
+    reports: str = ""  # name of the artifact with scan reports for image.gate; empty: none is kept
 
     @field_validator("base_url")
     @classmethod

@@ -160,7 +160,7 @@ async def _assemble(
     world = replace(world, observe=metrics.count_call)
     in_force: list[Live] = []
     evidence = StoreEvidence(store, world)
-    made = parts.integrations_of(settings, world, evidence, lambda: _used(in_force))
+    made = parts.integrations_of(settings, world, evidence, lambda: _used(in_force), evidence.read)
     found = (*made, *extra)
     actions = {action.info.name: action for one in found for action in one.actions}
     catalogue = {name: action.info for name, action in actions.items()}

@@ -39,6 +39,17 @@ class StoreEvidence:
     async def list(self, incident: int) -> Sequence[Mapping[str, Any]]:
         """What is stored for an incident."""
         return [
-            {"name": r.name, "sha256": r.sha256, "size": r.size, "origin": r.origin}
+            {
+                "name": r.name,
+                "sha256": r.sha256,
+                "size": r.size,
+                "origin": r.origin,
+                "run": r.run,
+                "at": r.at,
+            }
             for r in await self._store.evidence(incident)
         ]
+
+    async def read(self, sha256: str) -> bytes:
+        """The bytes of one artefact; raises `NotFound`, and `Conflict` when they were altered."""
+        return await self._store.evidence_bytes(sha256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,18 +161,22 @@ def integrations_of(
     world: World,
     evidence: EvidenceSink,
     used: Callable[[], frozenset[str]] | None = None,
+    artefact: Callable[[str], Awaitable[bytes]] | None = None,
 ) -> tuple[Integration, ...]:
     """Everything that is configured, set up; registries first, since forges ask them.
 
-    `used` names the actions of the playbooks in force, once there are any.
+    `used` names the actions of the playbooks in force, once there are any; `artefact` reads the
+    bytes of what was collected.
     """
     images = tuple(ImageRoute(**image.model_dump()) for image in settings.images)
-    registries = _set_up("registries", settings.registries, world, Kit(evidence=evidence))
+    own = Kit(evidence=evidence, images=images, artefact=artefact)
+    registries = _set_up("registries", settings.registries, world, own)
     kit = Kit(
         evidence=evidence,
         images=images,
         digest_of=registries.digest_of if registries else None,
         used=used,
+        artefact=artefact,
     )
     found = [registries] if registries else []
     for section in ("clusters", "forges"):

@@ -256,6 +256,9 @@ class GitHubDouble:
             size = 1 if self.faults.lies_about_size else len(run.archive)
             size = self.faults.says_size or size
             items = [shapes.artifact(self.base_url, run, expired=False, size=size)]
+        if run.reports is not None:
+            about: dict[str, Any] = {"size": len(run.reports), "name": "reports"}
+            items.append(shapes.artifact(self.base_url, run, expired=False, **about))
         return web.json_response({"total_count": len(items), "artifacts": items})
 
     async def _cancel(self, request: web.Request) -> web.Response:
@@ -274,8 +277,9 @@ class GitHubDouble:
     async def _zip(self, request: web.Request) -> web.Response:
         if self.faults.archive_gone:
             return _problem(410, "Artifact has expired")
-        run = int(request.match_info["artifact"]) // 10
-        return web.Response(status=302, headers={"Location": f"{self.store_url}/kept/{run}"})
+        run, which = divmod(int(request.match_info["artifact"]), 10)
+        place = f"{self.store_url}/kept/{run}{'?of=reports' if which >= 5 else ''}"
+        return web.Response(status=302, headers={"Location": place})
 
     async def _kept(self, request: web.Request) -> web.Response:
         if "Authorization" in request.headers:
@@ -283,7 +287,8 @@ class GitHubDouble:
         if self.faults.archive_late > 0:
             self.faults.archive_late -= 1
             return web.Response(status=410)
-        archive = self.runs[int(request.match_info["run"])].archive
+        run = self.runs[int(request.match_info["run"])]
+        archive = run.reports if request.query.get("of") == "reports" else run.archive
         return web.Response(body=archive, content_type="application/zip")
 
     def _find(self, request: web.Request) -> DoubleRun:

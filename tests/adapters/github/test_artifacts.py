@@ -4,7 +4,9 @@ import io
 import json
 import stat
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from integrations._artifacts import (
     read_reports,
 )
 from responder.errors import NotFound, StepFailed
+from responder.ports import Call
 from tests.adapters.github.world import a_call, bench
 from tests.doubles.executors import Immediate, build_json, zipped
 from tests.doubles.shapes import DoubleRun
@@ -251,3 +254,42 @@ async def test_a_build_of_somebody_else_is_refused(changes: dict[str, str], text
     async with bench(double={"executor": Immediate(archive=foreign)}) as b:
         with pytest.raises(StepFailed, match=text):
             await b.to_end(a_call())
+
+
+class Shelf:
+    """Evidence in memory, by name."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[bytes, Mapping[str, Any]]] = {}
+
+    async def put(self, call: Call, name: str, data: bytes, origin: Mapping[str, Any]) -> str:
+        """Keep one artefact."""
+        self.kept[name] = (data, origin)
+        return name
+
+    async def list(self, incident: int) -> list[Mapping[str, Any]]:
+        """Return nothing."""
+        return []
+
+
+async def test_the_reports_of_a_run_become_evidence_where_the_settings_name_them() -> None:
+    """They keep their names and say whose they are; without the setting nothing is asked for."""
+    for setting, kept in (({"reports": "reports"}, {"scan-new.json"}), ({}, set())):
+        shelf = Shelf()
+        async with bench(settings=setting, evidence=shelf) as b:
+            pending = await b.apply(a_call())
+            b.double.runs[4711].reports = zipped({"scan-new.json": b"{}"})
+            await b.action.poll(a_call(), pending.state)
+        assert set(shelf.kept) == kept
+    assert shelf.kept == {}
+
+
+async def test_hostile_reports_stop_the_run_before_anything_is_kept() -> None:
+    """A strange member refuses the whole archive."""
+    shelf = Shelf()
+    async with bench(settings={"reports": "reports"}, evidence=shelf) as b:
+        pending = await b.apply(a_call())
+        b.double.runs[4711].reports = zipped({"scan-new.json": b"{}", "../x": b""})
+        with pytest.raises(StepFailed, match="expected only"):
+            await b.action.poll(a_call(), pending.state)
+    assert shelf.kept == {}

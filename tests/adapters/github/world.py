@@ -8,7 +8,7 @@ from typing import Any
 from integrations.github import setup
 from responder.clock import World
 from responder.model import Secret, Target
-from responder.ports import Action, Call, Done, ImageRoute, Integration, Kit, Pending
+from responder.ports import Action, Call, Done, EvidenceSink, ImageRoute, Integration, Kit, Pending
 from tests.doubles.github import GitHubDouble, running
 
 IMAGE = "registry.example/shop/cart"
@@ -83,6 +83,7 @@ async def bench(
     digest_of: Callable[[str], Awaitable[str]] | None = agreeing,
     world: World | None = None,
     route: ImageRoute | None = None,
+    evidence: EvidenceSink | None = None,
 ) -> AsyncIterator[Bench]:
     """Serve a double and set the integration up against it; checks the double's own answers."""
     async with running(**(double or {})) as forge:
@@ -101,7 +102,8 @@ async def bench(
             repo="acme/shop",
             workflow="rebuild.yml",
         )
-        kit = Kit(evidence=NoEvidence(), images=(chosen,), digest_of=digest_of)
+        sink = evidence or NoEvidence()
+        kit = Kit(evidence=sink, images=(chosen,), digest_of=digest_of)
         integration = setup({"github": table}, world or World(), kit)
         try:
             yield Bench(forge, integration.actions[0], integration)

@@ -77,7 +77,7 @@ def among(*weak: Weak, **changes: Any) -> Seen:
 def in_(kind: str, at: str, fixed: str) -> dict[str, Any]:
     """Return both sides of a row about a package of another kind that is still reported."""
     weak = Weak(id="CVE-2026-1000", package="p", kind=kind, at="0", fixed=fixed)
-    both = {"packages": ((kind, "p"), (kind, "q"))}
+    both: dict[str, Any] = {"packages": ((kind, "p"), (kind, "q"))}
     return {
         "old": replace(BEFORE, weak=(weak,), **both),
         "new": among(replace(weak, at=at), **both),

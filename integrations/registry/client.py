@@ -1,15 +1,4 @@
-"""Ask image registries what they hold: digest, labels, and whether a digest is there.
-
-Configuration, one table per registry that may be asked at all:
-
-    [registries."registry.example:5000"]
-    insecure = false                 # true: plain HTTP, for a registry on loopback
-    username = "robot"
-    password = {env = "REGISTRY_PASSWORD"}
-    token = {env = "…"}              # instead: a bearer token of its own
-    realm = "https://auth.example"   # the only other origin credentials may go to
-    ca = "/etc/ssl/registry.pem"
-    timeout = 15
+"""Ask image registries what they hold: digests, labels, tags, and what refers to an image.
 
 An image's name comes with an alert, so its host is a stranger's word: only hosts that have a
 section are ever asked. Credentials go to the registry and to its `realm`, never along a redirect.
@@ -19,8 +8,6 @@ Protocol: https://github.com/opencontainers/distribution-spec/blob/main/spec.md 
 bearer challenge, https://distribution.github.io/distribution/spec/auth/token/.
 """
 
-# ruff: noqa: ARG001, ARG002 - the ports give these methods their parameters
-
 from __future__ import annotations
 
 import hashlib
@@ -28,23 +15,22 @@ import json
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
 from integrations._calling import Caller
 from integrations._fetch import Answer, HttpError, fetch, new_session, own_classifier
-from integrations._images import ImageName, is_digest, parse_image
+from integrations._images import ImageName, is_digest, is_tag, parse_image
 from responder.clock import World
-from responder.errors import ConfigError, NotFound, StepFailed
-from responder.model import Effect, Plan, Secret, Verdict, VerdictLevel
-from responder.ports import ActionInfo, Call, Done, Integration, Kit, Param, Pending, Permission
+from responder.errors import NotFound, StepFailed
+from responder.model import Secret
 
-__all__ = ["InspectImage", "Registries", "Registry", "RegistrySettings", "setup"]
+__all__ = ["Described", "Registries", "Registry", "RegistrySettings"]
 
 _ACCEPT = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
@@ -54,6 +40,7 @@ _ACCEPT = (
 _MANIFEST_MAX = 4 << 20  # what the specification asks registries to accept
 _BLOB_MAX = 8 << 20
 _TOKEN_MAX = 64 << 10
+_TAGS_MAX = 1000
 _REDIRECTS = 3
 _TOKEN_LIFE = 60.0  # the protocol's default when `expires_in` is absent
 _CHALLENGE = re.compile(r'([a-z]+)="([^"]*)"')
@@ -72,6 +59,16 @@ class RegistrySettings(BaseModel):
     realm: str = ""
     ca: str = ""
     timeout: float = Field(15.0, gt=0, le=300)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One image as its registry has it. Labels and annotations are the builder's claims."""
+
+    digest: str  # of the manifest or index that was asked for
+    digests: frozenset[str]  # that, its platforms', and the read configuration's
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
 
 
 class Registry:
@@ -109,27 +106,70 @@ class Registry:
         return True
 
     async def labels(self, image: ImageName) -> dict[str, str]:
-        """Labels of the configuration and annotations of the manifest; an index is followed once.
+        """Labels of the configuration and annotations of the manifest; annotations come first."""
+        found = await self.described(image)
+        return dict(found.labels) | dict(found.annotations)
+
+    async def described(self, image: ImageName) -> Described:
+        """Everything that a registry says of an image; an index is followed once.
 
         Of an index the linux/amd64 manifest is read, else the first that is an image.
         """
-        _, manifest = await self._manifest(image.repository, image.reference)
-        found = _texts(manifest.get("annotations"))
+        digest, manifest = await self._manifest(image.repository, image.reference)
+        notes, digests = _texts(manifest.get("annotations")), {digest}
         if "manifests" in manifest:
+            digests |= set(_images_of(manifest))
             _, manifest = await self._manifest(image.repository, _platform(manifest))
-            found = _texts(manifest.get("annotations")) | found
+            notes = _texts(manifest.get("annotations")) | notes
         config = str((manifest.get("config") or {}).get("digest", ""))
-        if not is_digest(config):
-            return found
-        blob = await self._ask(
-            f"configuration of {image.repository}",
-            "GET",
-            image.repository,
-            f"blobs/{config}",
-            _BLOB_MAX,
+        labels: Mapping[str, str] = {}
+        if is_digest(config):
+            digests.add(config)
+            body = await self.blob(image.repository, config, "configuration")
+            labels = _texts((_object(body).get("config") or {}).get("Labels"))
+        return Described(
+            digest=digest, digests=frozenset(digests), labels=labels, annotations=notes
         )
-        _check_hash(blob.body, config, "configuration")
-        return _texts((_object(blob.body).get("config") or {}).get("Labels")) | found
+
+    async def blob(self, repository: str, digest: str, what: str) -> bytes:
+        """The bytes of a blob, at most 8 MiB, proved by their hash; `what` names it in an error."""
+        text = f"{what} of {repository}"
+        answer = await self._ask(text, "GET", repository, f"blobs/{digest}", _BLOB_MAX)
+        _check_hash(answer.body, digest, what)
+        return answer.body
+
+    async def tags(self, repository: str) -> list[str]:
+        """The first thousand tags of a repository; what is no tag is left out."""
+        what = f"tags of {repository}"
+        answer = await self._ask(what, "GET", repository, "tags/list?n=1000", _MANIFEST_MAX)
+        found = _object(answer.body).get("tags")
+        listed = found if isinstance(found, list) else []
+        return [tag for tag in listed if isinstance(tag, str) and is_tag(tag)][:_TAGS_MAX]
+
+    async def referrers(self, repository: str, digest: str) -> list[dict[str, Any]]:
+        """Descriptors of what refers to a digest: attestations, signatures, bills of materials.
+
+        A registry without the API is asked for the tag that stands for it
+        (https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers).
+        """
+        what = f"referrers of {repository}@{digest}"
+        try:
+            answer = await self._ask(what, "GET", repository, f"referrers/{digest}", _MANIFEST_MAX)
+            found = _object(answer.body)
+        except NotFound:
+            try:
+                tag = digest.replace(":", "-")
+                _, found = await self._manifest(repository, tag)
+            except NotFound:
+                return []
+        listed = found.get("manifests")
+        return (
+            [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+        )
+
+    async def manifest(self, repository: str, reference: str) -> tuple[str, dict[str, Any]]:
+        """Digest and content of a manifest; raises `NotFound`."""
+        return await self._manifest(repository, reference)
 
     async def ping(self) -> str:
         """`ok` when the registry answers its base path; for the doctor."""
@@ -266,113 +306,27 @@ class Registries:
             await registry.close()
 
 
-class InspectImage:
-    """`registry.inspect_image`: what the registry says about an image. Reads only."""
-
-    info = ActionInfo(
-        name="registry.inspect_image",
-        summary="Look up an image's digest and labels in its registry",
-        effect=Effect.READ,
-        params={
-            "image": Param(
-                type="image", summary="image to look up; left out: the incident's own image"
-            )
-        },
-        results={
-            "image": Param(type="string", summary="repository@digest"),
-            "digest": Param(type="string", summary="digest of the manifest or index"),
-            "labels": Param(type="map", summary="labels and annotations, claims of the builder"),
-        },
-        permissions=(
-            Permission(
-                system="registry", resource="manifests", verbs=("pull",), why="to read the digest"
-            ),
-        ),
-        example={"image": "registry.example/shop/cart:1.4"},
-    )
-
-    def __init__(self, registries: Registries) -> None:
-        self._registries = registries
-
-    async def plan(self, call: Call) -> Plan:
-        """An empty plan; raises `StepFailed` when the registry may not be asked."""
-        image = _asked(call)
-        self._registries.of(image)
-        return Plan(
-            action=self.info.name,
-            summary=f"look up image {image.name}",
-            params={"image": f"{image.name}@{image.reference}"},
-        )
-
-    async def apply(self, call: Call, plan: Plan) -> Done:
-        """Digest and labels; raises `NotFound` when the image is not there."""
-        image = _asked(call)
-        registry = self._registries.of(image)
-        digest = await registry.digest(image)
-        labels = await registry.labels(ImageName(image.host, image.repository, digest=digest))
-        return Done(result={"image": f"{image.name}@{digest}", "digest": digest, "labels": labels})
-
-    async def poll(self, call: Call, state: Mapping[str, Any]) -> Done | Pending:
-        """Never needed: a look-up ends at once."""
-        raise StepFailed("registry.inspect_image has nothing to wait for")
-
-    async def verify(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
-        """The digest was computed from the bytes read, so nothing is left to check."""
-        return Verdict(level=VerdictLevel.PROVEN, checks={"digest": str(result["digest"])})
-
-    async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
-        """Nothing was changed."""
-        return Done()
-
-
-def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
-    """Everything that `[registries]` brings; raises `ConfigError` with the key that is wrong."""
-    known = {host: Registry(host, _settings(host, table), world) for host, table in section.items()}
-    registries = Registries(known)
-    return Integration(
-        actions=(InspectImage(registries),),
-        checks={f"registry {host}": registry.ping for host, registry in known.items()},
-        digest_of=registries.digest,
-        close=registries.close,
-    )
-
-
-def _settings(host: str, table: Mapping[str, Any]) -> RegistrySettings:
-    where = f'[registries."{host}"]'
-    if "/" in host:
-        raise ConfigError(f"{where}: expected HOST or HOST:PORT, without a scheme or path")
-    try:
-        return RegistrySettings.model_validate(dict(table))
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"][:1])
-        raise ConfigError(f"{where} {key}: {first['msg']}") from None
-
-
-def _asked(call: Call) -> ImageName:
-    """The image named, else the incident's own: by digest where known, since tags move."""
-    if named := call.params.get("image"):
-        return parse_image(str(named))
-    image = parse_image(call.target.image)
-    digest = call.target.digest
-    return replace(image, digest=digest) if is_digest(digest) else image
-
-
-def _platform(index: Mapping[str, Any]) -> str:
-    """The digest of the manifest to read of an index; attestations are no images."""
-    images = [
-        entry
+def _images_of(index: Mapping[str, Any]) -> list[str]:
+    """The digests of an index's images; attestations are none."""
+    return [
+        str(entry["digest"])
         for entry in index["manifests"]
         if (entry.get("platform") or {}).get("architecture") != "unknown"
         and is_digest(str(entry.get("digest", "")))
     ]
-    for entry in images:
+
+
+def _platform(index: Mapping[str, Any]) -> str:
+    """The digest of the manifest to read of an index; attestations are no images."""
+    images = _images_of(index)
+    for entry in index["manifests"]:
         platform = entry.get("platform") or {}
-        if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
+        said = (platform.get("os"), platform.get("architecture"))
+        if said == ("linux", "amd64") and entry.get("digest") in images:
             return str(entry["digest"])
     if not images:
         raise StepFailed("the image's index names no image")
-    return str(images[0]["digest"])
+    return images[0]
 
 
 def _object(body: bytes) -> dict[str, Any]:
