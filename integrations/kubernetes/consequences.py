@@ -12,9 +12,10 @@ from integrations.kubernetes.owners import ready_replicas, root, running_contain
 from integrations.kubernetes.policy import selects, service_selects
 from responder.model import Blast
 
-__all__ = ["blast", "claims_of", "is_ready", "limits"]
+__all__ = ["HINT", "blast", "claims_of", "is_ready", "limits"]
 
 Labels = Mapping[str, str]
+HINT = "suspend_cronjob: true, or kubernetes.suspend_job, stops it"
 _ONE_NODE = {"ReadWriteOnce", "ReadWriteOncePod"}
 
 
@@ -95,23 +96,20 @@ def limits(
     services: Sequence[Json] = (),
     budgets: Sequence[Json] = (),
     claims: Mapping[str, Json] | None = None,
-    suspends: bool = False,
+    goes_on: str = HINT,
 ) -> Iterator[str]:
     """What goes on, or goes wrong, although the pod is isolated; in the order of weight.
 
-    `claims` are its volume claims as far as they could be read; `suspends` says that the plan
-    stops its CronJob.
+    `claims` are its volume claims as far as they could be read; `goes_on` is why its CronJob
+    is not stopped, empty when it is.
     """
     how = treatment(pod)
     yield from _ways_out(pod)
     if how.consequence:
         yield how.consequence
     owner = root(pod, list(owners))
-    if owner and owner.kind == "CronJob" and not suspends:
-        yield (
-            f"{owner.label} goes on starting new ones by its schedule: suspend_cronjob: true, or "
-            "kubernetes.suspend_job, stops it"
-        )
+    if owner and owner.kind == "CronJob" and goes_on:
+        yield f"{owner.label} goes on starting new ones by its schedule: {goes_on}"
     if how.strip and owner:
         yield from _volumes(pod, claims or {})
     if not how.strip:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from integrations.kubernetes.client import Api, Connection, Json
 from integrations.kubernetes.identity import check, pod_name
+from integrations.kubernetes.landscape import Landscape, Scout
 from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.rights import Rights
 from responder.errors import StepFailed, StepRetry, Uncertain
@@ -29,6 +30,7 @@ class Fleet:
     connections: Mapping[str, Connection]
     rights: Mapping[str, Rights]
     looks: Mapping[str, Looks]
+    scouts: dict[str, Scout] = field(default_factory=dict)  # by cluster, each from its first look
 
     def api(self, call: Call, lane: str = "bulk") -> Api:
         """The cluster of the call's target, or the only one. Raises `StepFailed`."""
@@ -45,6 +47,11 @@ class Fleet:
     def dry_runs(self, api: Api) -> bool:
         """Whether a plan asks the API server with `dryRun=All`."""
         return api.connection.settings.dry_run_plans
+
+    async def landscape(self, api: Api, *, again: bool = False) -> Landscape:
+        """What the cluster has beside NetworkPolicy; `again`: not the memory of a failed look."""
+        clock = api.connection.world.clock
+        return await self.scouts.setdefault(api.cluster, Scout(clock)).look(api, again=again)
 
     async def require(self, api: Api, info: ActionInfo, namespace: str) -> None:
         """Raise `StepFailed` when our account lacks a right that the action declares."""

@@ -7,7 +7,7 @@ be read is named, and counts as letting traffic through.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.landscape import Landscape
@@ -36,6 +36,10 @@ class Ground:
     unread: Mapping[str, str] = field(default_factory=dict)  # kind -> why it could not be listed
     refused: Mapping[str, str] = field(default_factory=dict)  # kind -> why ours was not accepted
     doubt: str = ""  # why the list of served kinds may be short
+
+    def without(self, refused: Mapping[str, str]) -> Ground:
+        """The same where ours of these kinds would not be accepted."""
+        return replace(self, refused={**self.refused, **refused})
 
 
 async def survey(

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from integrations.kubernetes import release, verifying
+from integrations.kubernetes import release, surroundings, verifying
 from integrations.kubernetes.client import Api, Json
-from integrations.kubernetes.fleet import Fleet, insist
-from integrations.kubernetes.owners import chain
-from integrations.kubernetes.paths import collection, named
-from integrations.kubernetes.quarantine import KEY, LABEL, Request, Scene, design
+from integrations.kubernetes.consequences import claims_of
+from integrations.kubernetes.fleet import Fleet
+from integrations.kubernetes.ground import survey
+from integrations.kubernetes.isolate_writes import carry_out, is_further, rehearse, tidy
+from integrations.kubernetes.landscape import Landscape
+from integrations.kubernetes.owners import chain, controller_of, root, treatment
+from integrations.kubernetes.paths import named
+from integrations.kubernetes.quarantine import KEY, Request, Scene, design, rewound
 from integrations.kubernetes.rights import right
 from integrations.kubernetes.surroundings import Around, around
+from integrations.kubernetes.tier_model import LEVELS
+from integrations.kubernetes.tier_rights import LOOKING, WRITING
 from integrations.kubernetes.together import together
-from responder.errors import Conflict, NotFound, StepFailed
+from responder.errors import Conflict, StepFailed
 from responder.model import Change, Effect, Plan, Verdict
 from responder.ports import ActionInfo, Call, Done, Param, Pending
 
@@ -33,6 +38,18 @@ INFO = ActionInfo(
         "expires": Param(
             type="duration",
             summary="When a person is called about it; the pod stays isolated",
+        ),
+        "escalate": Param(
+            type="string",
+            summary="How far to go by itself where another policy still allows something: none; "
+            "admin (a deny before NetworkPolicy); native (one of Cilium or Calico too); foreign "
+            "(the policies of others too, and a person always says yes first)",
+            default="none",
+        ),
+        "suspend_cronjob": Param(
+            type="bool",
+            summary="Also stop the CronJob that started it from starting more",
+            default=False,
         ),
     },
     results={
@@ -54,65 +71,71 @@ INFO = ActionInfo(
         right("Service", "list", why="which services lose an endpoint"),
         right("EndpointSlice", "list", why="which services lose their last endpoint"),
         right("PodDisruptionBudget", "list", why="which budgets are crossed"),
+        *LOOKING,
+        *WRITING,
     ),
     undoable=True,
     containment=True,
     timeout=30.0,
     example={"pod": "shop/cart-7f9c", "expires": "4h"},
 )
-_TRIES = 4  # how often a mere status update may get between our look and our patch
+_NATIVE = ("native", "foreign")  # levels that may use a deny of the network plug-in
 
 
 @dataclass(slots=True)  # the port's `info` is a plain attribute, so not frozen
 class QuarantinePod:
-    """Policy first, then one patch of the pod, so that there is no moment with neither."""
+    """Every deny first, then one patch of the pod, so that there is no moment with neither."""
 
     fleet: Fleet
     info: ActionInfo = INFO
 
     async def plan(self, call: Call) -> Plan:
-        """Read the pod and everything that selects it. Raises `StepFailed` where it must not be."""
+        """Read the pod and everything that selects it. Raises `StepFailed` where it must not be.
+
+        A further deny that the API server would refuse is left out, and the plan says why: it
+        never keeps the isolation itself from being done.
+        """
         api = self.fleet.api(call, "containment")
         namespace, name = self.fleet.place(call)
-        scene = await self._look(api, namespace, name)
+        request = _request(call, api)
+        scene = await self._look(api, namespace, name, request)
         self.fleet.confirm(call, scene.pod)
-        expires = call.params.get("expires")
-        request = Request(
-            action=call.action,
-            cluster=api.cluster,
-            incident=call.incident,
-            key=call.key,
-            expires=f"{expires:g}s" if isinstance(expires, int | float) else expires or "",
-        )
         plan = design(scene, request)
+        base = [change for change in plan.changes if not is_further(change)]
+        told: list[str] = []
         if self.fleet.dry_runs(api):
-            await together(_rehearse(api, change) for change in plan.changes)
-        return plan
+            told = await together(rehearse(api, change) for change in base)
+        while refused := await _refused(api, plan.changes):
+            scene = replace(scene, ground=scene.ground.without(refused))
+            plan = design(scene, request)
+        return replace(plan, residual=(*plan.residual, *filter(None, told)))
 
-    async def _look(self, api: Api, namespace: str, name: str) -> Scene:
+    async def _look(self, api: Api, namespace: str, name: str, request: Request) -> Scene:
         seen = self.fleet.looks[api.cluster].take(namespace, name)
-        if seen and seen.around is not None:  # the target was checked a moment ago
-            await self.fleet.require(api, self.info, namespace)
-            return _scene(seen.pod, seen.owners, seen.around)
+        may, land = self.fleet.require(api, self.info, namespace), self.fleet.landscape(api)
+        work: list[Coroutine[Any, Any, Any]] = [may, land]
+        if seen and seen.around is not None and not _is_ours(seen.pod, request.key):
+            _, found = await together(work)  # the target was checked a moment ago
+            scene = _scene(seen.pod, seen.owners, seen.around, found)
+        else:
 
-        async def itself() -> tuple[Json, list[Json]]:
-            pod = await api.get(named("Pod", namespace, name))
-            return pod, await chain(api, pod)
+            async def itself() -> tuple[Json, list[Json]]:
+                pod = await api.get(named("Pod", namespace, name))
+                return pod, await chain(api, rewound(pod, request.key))
 
-        may = self.fleet.require(api, self.info, namespace)
-        work: list[Coroutine[Any, Any, Any]] = [may, itself(), around(api, namespace)]
-        _, (pod, owners), near = await together(work)
-        return _scene(pod, owners, near)
+            work += [itself(), around(api, namespace)]
+            _, found, (pod, owners), near = await together(work)
+            scene = _scene(pod, owners, near, found)
+        return await _further(api, scene, found, request)
 
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
-        """Create the policy, then relabel the pod. Raises `Conflict` when the pod has changed."""
+        """Create the denies, then relabel the pod. Raises `Conflict` when something has changed."""
         api = self.fleet.api(call, "containment")
         try:
             for change in plan.changes:
-                write = _create if change.verb == "create" else _relabel
-                await insist(api, partial(write, api, change))
+                await carry_out(api, change)
         except Conflict:
-            await _tidy(api, call.key, plan.data)
+            await tidy(api, call.key, plan.data)
             raise
         data = plan.data
         return Done(
@@ -143,7 +166,28 @@ class QuarantinePod:
         return Done()
 
 
-def _scene(pod: Json, owners: list[Json], near: Around) -> Scene:
+def _request(call: Call, api: Api) -> Request:
+    expires = call.params.get("expires")
+    level = str(call.params.get("escalate") or LEVELS[0])
+    if level not in LEVELS:
+        raise StepFailed(f"escalate: {level!r} is none of {', '.join(LEVELS)}")
+    return Request(
+        action=call.action,
+        cluster=api.cluster,
+        incident=call.incident,
+        key=call.key,
+        expires=f"{expires:g}s" if isinstance(expires, int | float) else expires or "",
+        escalate=level,
+        suspend_cronjob=bool(call.params.get("suspend_cronjob")),
+    )
+
+
+def _is_ours(pod: Json, key: str) -> bool:
+    """Whether this very step has isolated it, so that its owners must be read by its memory."""
+    return (pod["metadata"].get("annotations") or {}).get(KEY) == key
+
+
+def _scene(pod: Json, owners: list[Json], near: Around, land: Landscape) -> Scene:
     policies, services, slices, budgets = near
     return Scene(
         pod=pod,
@@ -152,108 +196,36 @@ def _scene(pod: Json, owners: list[Json], near: Around) -> Scene:
         services=services,
         slices=slices,
         budgets=budgets,
+        hooks=land.hooks,
     )
 
 
-async def _rehearse(api: Api, change: Change) -> None:
-    """Ask the API server what it would say: rights, admission rules, validity."""
-    ref = change.ref
-    if change.verb == "create":
+async def _further(api: Api, scene: Scene, land: Landscape, request: Request) -> Scene:
+    """What only some pods and some clusters need to be asked for; mostly nothing."""
+    pod = rewound(scene.pod, request.key)
+    replaced = treatment(pod).strip and controller_of(pod) is not None
+    owner = root(pod, scene.owners)
+    job = owner if request.suspend_cronjob and owner and owner.kind == "CronJob" else None
+    native = request.escalate in _NATIVE
+    namespace = pod["metadata"]["namespace"]
+    work: list[Coroutine[Any, Any, Any]] = [
+        survey(api, land, namespace, native=native),
+        surroundings.claims(api, namespace, claims_of(pod) if replaced else []),
+        surroundings.cron_job(api, namespace, job),
+    ]
+    ground, claims, (found, why) = await together(work)
+    return replace(scene, ground=ground, claims=claims, cron_job=found, unsuspended=why)
+
+
+async def _refused(api: Api, changes: Sequence[Change]) -> dict[str, str]:
+    """The further denies that the API server would not take, by kind, with its reason."""
+
+    async def tried(change: Change) -> tuple[str, str]:
         try:
-            await api.create(collection(ref.kind, ref.namespace), change.after, dry_run=True)
-        except Conflict:
-            return  # it exists from an earlier try; applying looks whether it is ours
-    else:
-        path = named(ref.kind, ref.namespace, ref.name)
-        await api.patch(path, _patch(change, None), dry_run=True)
+            await rehearse(api, change)
+        except StepFailed as error:
+            return change.ref.kind, str(error)
+        return "", ""
 
-
-async def _create(api: Api, change: Change) -> None:
-    ref = change.ref
-    try:
-        await api.create(collection(ref.kind, ref.namespace), change.after)
-    except Conflict:
-        found = await api.get(named(ref.kind, ref.namespace, ref.name))
-        if not _ours(found, change.after):
-            raise StepFailed(
-                f"{ref.label} exists and is not the one this step makes; it was changed or is "
-                "somebody else's: look at it and delete it"
-            ) from None
-
-
-async def _tidy(api: Api, key: str, data: Mapping[str, Any]) -> None:
-    """Take back a policy of this very step whose pod did not get the label; else leave all as is.
-
-    A new plan may find that another incident has isolated the pod: then ours would stay behind.
-    """
-    path = named("NetworkPolicy", data["namespace"], data["policy"])
-    try:
-        policy = await api.get(path)
-        pod = await api.get(named("Pod", data["namespace"], data["pod"]))
-        labels = pod["metadata"].get("labels") or {}
-        mine = (policy["metadata"].get("annotations") or {}).get(KEY) == key
-        if mine and labels.get(LABEL) != data["label"]:
-            await api.delete(path, policy["metadata"]["uid"])
-    except (NotFound, Conflict):
-        return  # it is gone, or another one by now
-
-
-def _ours(found: Json, wanted: Json) -> bool:
-    labels = found["metadata"].get("labels") or {}
-    same = labels.get(LABEL) == wanted["metadata"]["labels"][LABEL]
-    return bool(same and found["spec"] == wanted["spec"])
-
-
-async def _relabel(api: Api, change: Change) -> None:
-    """Patch the pod; where only its status moved since the plan, with its present version."""
-    ref = change.ref
-    path = named(ref.kind, ref.namespace, ref.name)
-    version = change.precondition["resourceVersion"]
-    for _ in range(_TRIES):
-        try:
-            await api.patch(path, _patch(change, version))
-        except Conflict:
-            pod = await api.get(path)
-            if _is_done(pod, change):
-                return
-            _must_be_planned(pod, change)
-            version = pod["metadata"]["resourceVersion"]
-        else:
-            return
-    raise Conflict(f"{ref.label} changes faster than it can be patched")
-
-
-def _patch(change: Change, version: str | None) -> Json:
-    """The merge patch; without a version (a null is no precondition) only for a dry run."""
-    after = change.after["labels"]
-    gone: dict[str, str | None] = {k: None for k in change.before["labels"] if k not in after}
-    return {
-        "metadata": {
-            "uid": change.ref.uid,
-            "resourceVersion": version,
-            "labels": {**gone, **after},
-            "annotations": change.after["annotations"],
-        }
-    }
-
-
-def _is_done(pod: Json, change: Change) -> bool:
-    metadata = pod["metadata"]
-    annotations = metadata.get("annotations") or {}
-    return bool(
-        metadata["uid"] == change.ref.uid
-        and (metadata.get("labels") or {}) == change.after["labels"]
-        and all(annotations.get(key) == text for key, text in change.after["annotations"].items())
-    )
-
-
-def _must_be_planned(pod: Json, change: Change) -> None:
-    metadata = pod["metadata"]
-    if metadata["uid"] != change.ref.uid:
-        raise Conflict(f"{change.ref.label} is another pod now: UID {metadata['uid']}")
-    labels = metadata.get("labels") or {}
-    if labels != change.before["labels"]:
-        raise Conflict(
-            f"{change.ref.label}: its labels changed since the plan: "
-            f"{release.difference(change.before['labels'], labels)}"
-        )
+    found = await together(tried(change) for change in changes if is_further(change))
+    return {kind: why for kind, why in found if kind}

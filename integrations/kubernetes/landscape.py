@@ -11,8 +11,9 @@ Never fails a containment: what cannot be read is said in `unread`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.paths import KINDS, collection
@@ -37,6 +38,7 @@ HOOKS = (
 )
 _REMEMBER = 300.0  # seconds
 _RETRY = 30.0  # seconds until a look that failed is tried again
+_DENIED = 3600.0  # seconds until what we may not list is asked for again: a no is no news
 _LIMIT = 2.0  # seconds: a slow answer must not hold up an isolation
 
 
@@ -55,25 +57,31 @@ class Scout:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until = 0.0
+        self._denied_until = 0.0
         self._seen = Landscape()
 
-    async def look(self, api: Api) -> Landscape:
-        """What the cluster has; read anew when the last look is old."""
-        if self._clock.monotonic() >= self._until:
-            self._seen = await _look(api)
+    async def look(self, api: Api, *, again: bool = False) -> Landscape:
+        """What the cluster has; read anew when the last look is old, or (`again`) has failed."""
+        if self._clock.monotonic() >= self._until or (again and self._seen.unread):
+            asks = self._clock.monotonic() >= self._denied_until
+            self._seen = await _look(api, hooks=asks)
+            if asks and self._seen.hooks is None and not self._seen.unread:
+                self._denied_until = self._clock.monotonic() + _DENIED
             pause = _RETRY if self._seen.unread else _REMEMBER
             self._until = self._clock.monotonic() + pause
         return self._seen
 
 
-async def _look(api: Api) -> Landscape:
+async def _look(api: Api, *, hooks: bool) -> Landscape:
     try:
         async with asyncio.timeout(_LIMIT):
-            hooks, served = await asyncio.gather(_hooks(api), _served(api))
+            work: list[Coroutine[Any, Any, Any]] = [_served(api)]
+            work += [_hooks(api)] if hooks else []
+            served, *admission = await together(work)
     except (ResponderError, TimeoutError) as error:
         why = str(error) or f"no answer within {_LIMIT:g} s"
         return Landscape(unread=f"which further policy kinds there are is not known: {why}")
-    return Landscape(served, hooks)
+    return Landscape(served, *admission)
 
 
 async def _served(api: Api) -> frozenset[str]:

@@ -39,6 +39,7 @@ __all__ = [
     "is_ready",
     "mark",
     "policy_name",
+    "rewound",
 ]
 
 LABEL = "responder.dev/quarantine"
@@ -65,6 +66,7 @@ class Scene:
     budgets: list[Json] = field(default_factory=list)
     claims: Mapping[str, Json] = field(default_factory=dict)  # of its volumes, where readable
     cron_job: Json | None = None  # the one that started it, where its suspension is asked for
+    unsuspended: str = ""  # why that cannot be suspended
     hooks: Mapping[str, tuple[Json, ...]] | None = None  # admission rules, where readable
     ground: Ground = field(default_factory=Ground)
 
@@ -111,7 +113,7 @@ def design(scene: Scene, request: Request) -> Plan:
     moved = shift(
         pod,
         subject.labels,
-        policies=subject.policies,
+        policies=[one for one in subject.policies if one["metadata"]["name"] != subject.name],
         services=scene.services,
         budgets=scene.budgets,
         hooks=scene.hooks,
@@ -136,7 +138,7 @@ def design(scene: Scene, request: Request) -> Plan:
 
 
 def _draft(scene: Scene, request: Request) -> _Draft:
-    pod = _rewound(scene.pod, request.key)
+    pod = rewound(scene.pod, request.key)
     how = treatment(pod)
     if how.refusal:
         raise StepFailed(f"pod {_place(pod)} cannot be isolated: {how.refusal}")
@@ -222,7 +224,7 @@ def _shown(moved: Shift) -> dict[str, str]:
     return {name: ", ".join(found) for name, found in words.items() if found}
 
 
-def _rewound(pod: Json, key: str) -> Json:
+def rewound(pod: Json, key: str) -> Json:
     """The pod as it was before this very step relabelled it; any other pod unchanged."""
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
@@ -348,7 +350,7 @@ def _known_limits(scene: Scene, draft: _Draft) -> list[str]:
             services=scene.services,
             budgets=scene.budgets,
             claims=scene.claims,
-            suspends=SUSPENDED in draft.marks,
+            goes_on="" if SUSPENDED in draft.marks else scene.unsuspended or consequences.HINT,
         ),
         *(tier.notes if tier else ()),
     ]

@@ -8,17 +8,27 @@ goes last: as long as the labels are not back, the pod stays cut off.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from integrations.kubernetes import holding
+from integrations.kubernetes import escalating, holding
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist, reference
 from integrations.kubernetes.paths import named
-from integrations.kubernetes.quarantine import LABEL, MARKS, ORIGINAL, OWNER, mark, policy_name
+from integrations.kubernetes.quarantine import (
+    ESCALATED,
+    LABEL,
+    MARKS,
+    ORIGINAL,
+    OWNER,
+    SUSPENDED,
+    mark,
+    policy_name,
+)
 from integrations.kubernetes.rights import right
+from integrations.kubernetes.tier_rights import TAKING_BACK
 from responder.errors import Conflict, NotFound, StepFailed
-from responder.model import Blast, Change, Effect, Plan, Verdict, VerdictLevel
+from responder.model import Blast, Change, Effect, ObjectRef, Plan, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, Param, Pending
 
 __all__ = ["INFO", "Hold", "ReleasePod", "difference", "restore"]
@@ -38,6 +48,7 @@ INFO = ActionInfo(
     permissions=(
         right("Pod", "get", "patch", why="put its labels back"),
         right("NetworkPolicy", "get", "delete", why="take the policy away"),
+        *TAKING_BACK,
     ),
     timeout=30.0,
     example={"pod": "shop/cart-7f9c"},
@@ -57,12 +68,17 @@ class Hold:
     original: Mapping[str, str]
     labels: Mapping[str, str]
     marks: Mapping[str, str]
+    tier: Mapping[str, str] = field(default_factory=dict)  # the deny beside the policy, if any
+    suspended: Mapping[str, str] = field(default_factory=dict)  # its CronJob, if we stopped it
+    selectors: Mapping[str, Json] = field(default_factory=dict)  # others' policies, if known
 
     @classmethod
     def of_plan(cls, plan: Plan) -> Hold:
         """The quarantine that a plan made."""
         data = plan.data
-        patch = next((change for change in plan.changes if change.verb == "patch"), None)
+        patches = [change for change in plan.changes if change.verb == "patch"]
+        patch = next((change for change in patches if change.ref.kind == "Pod"), None)
+        marks = patch.after["annotations"] if patch else {}
         return cls(
             namespace=data["namespace"],
             pod=data["pod"],
@@ -71,7 +87,13 @@ class Hold:
             value=data["label"],
             original=patch.before["labels"] if patch else data["labels"],
             labels=data["labels"],
-            marks=patch.after["annotations"] if patch else {},
+            marks=marks,
+            **_beyond(marks),
+            selectors={
+                change.ref.name: change.before["podSelector"]
+                for change in patches
+                if change.ref.kind == "NetworkPolicy"
+            },
         )
 
     @classmethod
@@ -86,6 +108,7 @@ class Hold:
             )
         original = mark(annotations, ORIGINAL)
         value = labels[LABEL]
+        marks = {key: annotations[key] for key in MARKS if key in annotations}
         kept = original if any(key in labels for key in original) else {}
         return cls(
             namespace=metadata["namespace"],
@@ -95,8 +118,20 @@ class Hold:
             value=value,
             original=original,
             labels={**kept, LABEL: value},
-            marks={key: annotations[key] for key in MARKS if key in annotations},
+            marks=marks,
+            **_beyond(marks),
         )
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """Key and value of the label that only this pod has."""
+        return LABEL, self.value
+
+
+def _beyond(marks: Mapping[str, str]) -> dict[str, Any]:
+    """What the marks tell of a further deny and of a CronJob."""
+    words = {"tier": ESCALATED, "suspended": SUSPENDED}
+    return {name: mark(marks, key) if key in marks else {} for name, key in words.items()}
 
 
 def difference(expected: Mapping[str, Any], got: Mapping[str, Any]) -> str:
@@ -112,16 +147,21 @@ def difference(expected: Mapping[str, Any], got: Mapping[str, Any]) -> str:
 
 
 async def restore(api: Api, hold: Hold) -> None:
-    """Put the pod's labels back and delete the policy; what is done already stays done.
+    """Put the pod's labels back, then take every deny away; what is done already stays done.
 
     A hold ends first. Raises `Conflict` with the difference before anything is touched.
     """
     await holding.release(api, hold.namespace, hold.pod, hold.uid)
     policy = await _policy(api, hold)
+    await escalating.inspect(api, hold.tier, hold.namespace, hold.label, hold.selectors)
     await insist(api, lambda: _relabel(api, hold))
     if policy:
         path = named("NetworkPolicy", hold.namespace, hold.policy)
         await insist(api, lambda: _remove(api, path, policy["metadata"]["uid"]))
+    await escalating.take_back(api, hold.tier, hold.namespace, hold.label)
+    if hold.suspended:
+        job = hold.suspended
+        await escalating.suspend(api, hold.namespace, job["name"], job["uid"], stop=False)
 
 
 async def _policy(api: Api, hold: Hold) -> Json | None:
@@ -233,6 +273,8 @@ class ReleasePod:
         if policy:
             ref = reference(api, "NetworkPolicy", policy)
             changes.append(Change(verb="delete", ref=ref, before=policy["spec"]))
+        await escalating.inspect(api, hold.tier, namespace, hold.label, {})
+        changes += _beyond_changes(api, hold)
         return Plan(
             action=call.action,
             summary=f"release pod {namespace}/{name}",
@@ -276,12 +318,34 @@ def _must_agree(policy: Json | None, hold: Hold) -> None:
     """The pod's own word on its labels is believed only as far as the policy's copy agrees."""
     if policy is None:
         return
-    kept = (policy["metadata"].get("annotations") or {}).get(ORIGINAL)
-    if kept != hold.marks.get(ORIGINAL):
-        raise Conflict(
-            f"pod {hold.namespace}/{hold.pod}: annotation {ORIGINAL} is not what NetworkPolicy "
-            f"{hold.policy} remembers: expected {kept}, got {hold.marks.get(ORIGINAL)}"
-        )
+    for key in (ORIGINAL, ESCALATED, SUSPENDED):
+        kept = (policy["metadata"].get("annotations") or {}).get(key)
+        if kept != hold.marks.get(key):
+            raise Conflict(
+                f"pod {hold.namespace}/{hold.pod}: annotation {key} is not what NetworkPolicy "
+                f"{hold.policy} remembers: expected {kept}, got {hold.marks.get(key)}"
+            )
+
+
+def _beyond_changes(api: Api, hold: Hold) -> list[Change]:
+    """What is taken back beside label and policy; each is looked at again before."""
+    system, tier, job = f"cluster:{api.cluster}", hold.tier, hold.suspended
+    found = []
+    if tier.get("level") == "foreign":
+        told = "without the condition that leaves our pod out"
+        for name in tier["names"].split():
+            ref = ObjectRef(kind=tier["kind"], name=name, namespace=hold.namespace, system=system)
+            found.append(Change(verb="patch", ref=ref, after={"podSelector": told}))
+    elif tier:
+        place = tier["namespace"]
+        ref = ObjectRef(kind=tier["kind"], name=tier["name"], namespace=place, system=system)
+        found.append(Change(verb="delete", ref=ref))
+    if job:
+        name, uid = job["name"], job["uid"]
+        ref = ObjectRef(kind="CronJob", name=name, namespace=hold.namespace, uid=uid, system=system)
+        after = {"suspend": False}
+        found.append(Change(verb="patch", ref=ref, before={"suspend": True}, after=after))
+    return found
 
 
 def _held(pod: Json) -> tuple[str, ...]:
@@ -298,5 +362,4 @@ def _consequence(hold: Hold) -> tuple[str, ...]:
 
 
 def _as_data(hold: Hold) -> dict[str, Any]:
-    names = ("namespace", "pod", "uid", "policy", "value", "original", "labels", "marks")
-    return {name: getattr(hold, name) for name in names}
+    return {one.name: getattr(hold, one.name) for one in fields(hold)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from integrations.kubernetes import policy_v1
@@ -63,17 +64,11 @@ def _policies(pod: Json, policies: Iterable[Json]) -> Iterator[_Selecting]:
     for item in policies:
         selector = (item.get("spec") or {}).get("podSelector") or {}
         name = f"NetworkPolicy {item['metadata']['name']}"
-        yield name, lambda labels, it=selector: selects(it, labels)
-        spec = policy_v1.read(item)
-        peers = [
-            peer
-            for rules in spec.rules.values()
-            for rule in rules
-            for peer in rule.peers
-            if isinstance(peer, PodSet)
-        ]
+        yield name, partial(selects, selector)
+        rules = [rule for found in policy_v1.read(item).rules.values() for rule in found]
+        peers = [peer for rule in rules for peer in rule.peers if isinstance(peer, PodSet)]
         if peers:
-            yield f"{name} (as a peer)", lambda labels, it=peers: _is_peer(it, namespace, labels)
+            yield f"{name} (as a peer)", partial(_is_peer, peers, namespace)
 
 
 def _is_peer(peers: Iterable[PodSet], namespace: str, labels: Labels) -> bool:
@@ -84,15 +79,13 @@ def _is_peer(peers: Iterable[PodSet], namespace: str, labels: Labels) -> bool:
 
 def _services(services: Iterable[Json]) -> Iterator[_Selecting]:
     for item in services:
-        name = f"Service {item['metadata']['name']}"
-        yield name, lambda labels, it=item: service_selects(it, labels)
+        yield f"Service {item['metadata']['name']}", partial(service_selects, item)
 
 
 def _budgets(budgets: Iterable[Json]) -> Iterator[_Selecting]:
     for item in budgets:
         selector = (item.get("spec") or {}).get("selector")
-        name = f"PodDisruptionBudget {item['metadata']['name']}"
-        yield name, lambda labels, it=selector: selects(it, labels)
+        yield f"PodDisruptionBudget {item['metadata']['name']}", partial(selects, selector)
 
 
 def _admission(hooks: Mapping[str, Iterable[Json]]) -> Iterator[_Selecting]:
@@ -103,7 +96,7 @@ def _admission(hooks: Mapping[str, Iterable[Json]]) -> Iterator[_Selecting]:
                 selector = part.get("objectSelector")
                 if selector and any(_is_about_pods(rule) for rule in rules):
                     place = "/".join(filter(None, (item["metadata"]["name"], part.get("name"))))
-                    yield f"{kind} {place}", lambda labels, it=selector: selects(it, labels)
+                    yield f"{kind} {place}", partial(selects, selector)
 
 
 def _rules_of(item: Json) -> Iterator[tuple[Mapping[str, Any], list[Json]]]:

@@ -6,12 +6,15 @@ afresh.
 
 from __future__ import annotations
 
-from integrations.kubernetes.client import Api, Json
-from integrations.kubernetes.paths import collection
-from integrations.kubernetes.together import together
-from responder.errors import ResponderError
+from collections.abc import Sequence
 
-__all__ = ["KINDS", "Around", "around", "glance"]
+from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.owners import Owner
+from integrations.kubernetes.paths import collection, named
+from integrations.kubernetes.together import together
+from responder.errors import NotFound, ResponderError, StepFailed
+
+__all__ = ["KINDS", "Around", "around", "claims", "cron_job", "glance"]
 
 KINDS = ("NetworkPolicy", "Service", "EndpointSlice", "PodDisruptionBudget")
 
@@ -32,3 +35,32 @@ async def glance(api: Api, namespace: str) -> Around | None:
         return await around(api, namespace)
     except ResponderError:
         return None
+
+
+async def claims(api: Api, namespace: str, names: Sequence[str]) -> dict[str, Json]:
+    """The volume claims of these names, as far as they are there and we may read them."""
+
+    async def one(name: str) -> Json | None:
+        try:
+            return await api.get(named("PersistentVolumeClaim", namespace, name))
+        except (NotFound, StepFailed):
+            return None
+
+    found = await together(one(name) for name in names)
+    return {name: item for name, item in zip(names, found, strict=True) if item}
+
+
+async def cron_job(api: Api, namespace: str, owner: Owner | None) -> tuple[Json | None, str]:
+    """The CronJob itself once the API server would let us suspend it; else the reason."""
+    if owner is None:
+        return None, ""
+    path = named("CronJob", namespace, owner.name)
+    try:
+        found = await api.get(path)
+        body = {"metadata": {"uid": owner.uid}, "spec": {"suspend": True}}
+        await api.patch(path, body, dry_run=True)
+    except NotFound:
+        return None, "it is gone"
+    except ResponderError as error:
+        return None, f"it cannot be suspended: {error}"
+    return found, ""

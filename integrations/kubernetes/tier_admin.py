@@ -30,7 +30,7 @@ from integrations.kubernetes.policy_truth import Truth
 from integrations.kubernetes.tier_model import Subject, Tier, metadata
 from responder.model import Change, ObjectRef
 
-__all__ = ["admitted", "body", "tiers"]
+__all__ = ["admitted", "spec", "tiers"]
 
 PRIORITIES = range(6)
 _OPENING = {Action.ACCEPT, Action.UNREADABLE}
@@ -102,7 +102,12 @@ def _tier(ground: Ground, subject: Subject, kind: str) -> Tier:
     if not free:
         why = f"{kind} cannot be used: priorities 0 to {PRIORITIES[-1]} are taken by others"
         return Tier(level="admin", kind=kind, refusal=why)
-    made = body(kind, subject, free[0])
+    made = {
+        "apiVersion": f"policy.networking.k8s.io/{_VERSIONS[kind]}",
+        "kind": kind,
+        "metadata": metadata(subject),
+        "spec": spec(kind, subject.namespace, subject.label, free[0]),
+    }
     ref = ObjectRef(kind=kind, name=subject.name, system=subject.system)
     return Tier(
         level="admin",
@@ -130,30 +135,24 @@ def _taken(ground: Ground, subject: Subject, kind: str) -> set[int]:
     return {policy.priority for policy in read if not policy.baseline}
 
 
-def body(kind: str, subject: Subject, priority: int) -> Json:
-    """A policy that denies every pod and every address, both ways, for one label."""
-    key, value = subject.label
-    home = {"kubernetes.io/metadata.name": subject.namespace}
+def spec(kind: str, namespace: str, label: tuple[str, str], priority: int) -> Json:
+    """What denies every pod and every address, both ways, for one label of one namespace.
+
+    Raises `KeyError` for a kind that is not of administrators.
+    """
+    key, value = label
+    home = {"kubernetes.io/metadata.name": namespace}
     chosen = {
         "namespaceSelector": {"matchLabels": home},
         "podSelector": {"matchLabels": {key: value}},
     }
-    everybody = {"namespaces": {}}
+    everybody: Json = {"namespaces": {}}
+    outward = [everybody, {"networks": list(_EVERYWHERE)}]
+    tier = {"AdminNetworkPolicy": {}, "ClusterNetworkPolicy": {"tier": "Admin"}}[kind]
     return {
-        "apiVersion": f"policy.networking.k8s.io/{_VERSIONS[kind]}",
-        "kind": kind,
-        "metadata": metadata(subject),
-        "spec": {
-            **({"tier": "Admin"} if kind == "ClusterNetworkPolicy" else {}),
-            "priority": priority,
-            "subject": {"pods": chosen},
-            "ingress": [{"name": "quarantine", "action": "Deny", "from": [everybody]}],
-            "egress": [
-                {
-                    "name": "quarantine",
-                    "action": "Deny",
-                    "to": [everybody, {"networks": list(_EVERYWHERE)}],
-                }
-            ],
-        },
+        **tier,
+        "priority": priority,
+        "subject": {"pods": chosen},
+        "ingress": [{"name": "quarantine", "action": "Deny", "from": [everybody]}],
+        "egress": [{"name": "quarantine", "action": "Deny", "to": outward}],
     }

@@ -21,7 +21,7 @@ from integrations.kubernetes.ground import CALICO, Ground
 from integrations.kubernetes.tier_model import Subject, Tier, metadata
 from responder.model import Change, ObjectRef
 
-__all__ = ["before_ours", "probed_by_network", "tiers"]
+__all__ = ["before_ours", "probed_by_network", "spec", "tiers"]
 
 ORDER = 0
 _TIER = "default"
@@ -42,20 +42,36 @@ def _cilium(ground: Ground, subject: Subject) -> Tier:
     if kind in ground.refused:
         why = f"{kind} cannot be used: {ground.refused[kind]}"
         return Tier(level="native", kind=kind, refusal=why)
-    key, value = subject.label
     made = {
         "apiVersion": "cilium.io/v2",
         "kind": kind,
         "metadata": metadata(subject, subject.namespace),
-        "spec": {
-            "endpointSelector": {"matchLabels": {key: value}},
-            "ingressDeny": [{"fromEntities": ["all"]}],
-            "egressDeny": [{"toEntities": ["all"]}],
-        },
+        "spec": spec(kind, subject.label),
     }
     probed = probed_by_network(subject.pod)
     note = f"it cuts the node's probes of {', '.join(probed)} too, which may then be restarted"
     return _made(kind, subject, made, subject.name, notes=(note,) if probed else ())
+
+
+def spec(kind: str, label: tuple[str, str]) -> Json:
+    """What denies everything, both ways, for one label. Raises `KeyError` for another kind."""
+    key, value = label
+    if kind == "CiliumNetworkPolicy":
+        return {
+            "endpointSelector": {"matchLabels": {key: value}},
+            "ingressDeny": [{"fromEntities": ["all"]}],
+            "egressDeny": [{"toEntities": ["all"]}],
+        }
+    if kind not in CALICO:
+        raise KeyError(kind)
+    return {
+        "tier": _TIER,
+        "order": ORDER,
+        "selector": f"{key} == '{value}'",
+        "types": ["Ingress", "Egress"],
+        "ingress": [{"action": "Deny"}],
+        "egress": [{"action": "Deny"}],
+    }
 
 
 def probed_by_network(pod: Json) -> list[str]:
@@ -74,19 +90,11 @@ def _calico(ground: Ground, subject: Subject, kind: str) -> Tier:
     stored = kind == "CalicoStoredPolicy"
     # what is stored carries its tier's name in front (projectcalico/calico#9642)
     name = f"{_TIER}.{subject.name}" if stored else subject.name
-    key, value = subject.label
     made = {
         "apiVersion": "crd.projectcalico.org/v1" if stored else "projectcalico.org/v3",
         "kind": "NetworkPolicy",
         "metadata": metadata(subject, subject.namespace, name),
-        "spec": {
-            "tier": _TIER,
-            "order": ORDER,
-            "selector": f"{key} == '{value}'",
-            "types": ["Ingress", "Egress"],
-            "ingress": [{"action": "Deny"}],
-            "egress": [{"action": "Deny"}],
-        },
+        "spec": spec(kind, subject.label),
     }
     return _made(kind, subject, made, name)
 

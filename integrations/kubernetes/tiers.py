@@ -75,7 +75,10 @@ def _ways(ground: Ground, subject: Subject, now: Mapping[str, Json]) -> Iterator
     """All ways in their order, those that cannot be taken included."""
     yield from tier_admin.tiers(ground, subject)
     yield from tier_native.tiers(ground, subject)
-    if found := tier_foreign.tier(subject, now):
+    if "NetworkPolicy" in ground.refused:
+        why = f"the policies of others cannot be changed: {ground.refused['NetworkPolicy']}"
+        yield Tier(level="foreign", kind="NetworkPolicy", refusal=why)
+    elif found := tier_foreign.tier(subject, now):
         yield found
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from integrations.kubernetes import escalating
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.owners import ready_replicas
 from integrations.kubernetes.paths import collection, named
-from integrations.kubernetes.policy import remaining
 from integrations.kubernetes.quarantine import LABEL
 from responder.errors import NotFound, StepFailed
 from responder.model import Plan, Verdict, VerdictLevel
@@ -37,7 +37,7 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
         return Verdict(level=VerdictLevel.RESIDUAL, residual=("the pod is gone",))
     policies = await api.items(collection("NetworkPolicy", namespace))
     _must_hold(data, pod, policies)
-    still = remaining(policies, pod["metadata"].get("labels") or {}, own=data["policy"])
+    still = await escalating.still_open(fleet, api, pod, policies, data, LABEL)
     limits = tuple(text for text in plan.residual if text not in data["still"])
     return Verdict(
         level=VerdictLevel.RESIDUAL if still else VerdictLevel.APPLIED,

@@ -23,7 +23,10 @@ EACH_RIGHT = [
     (info, lost)
     for info in CHANGING
     for lost in dict.fromkeys(
-        f"{verb} {it.resource}" for it in info.permissions for verb in it.verbs
+        f"{verb} {it.resource}"
+        for it in info.permissions
+        for verb in it.verbs
+        if not it.optional and not it.when
     )
 ]
 SNAPSHOT = next(info for info in INFOS if info.name == "kubernetes.snapshot")
