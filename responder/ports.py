@@ -22,6 +22,7 @@ __all__ = [
     "CommandSource",
     "Done",
     "EvidenceSink",
+    "Heard",
     "HookInfo",
     "ImageRoute",
     "Integration",
@@ -34,6 +35,8 @@ __all__ = [
     "Resolver",
     "Setup",
     "Source",
+    "Standing",
+    "Watcher",
     "needed",
     "redact",
 ]
@@ -123,6 +126,7 @@ class ActionInfo:
     on_expiry: str = "stay"  # when `expires` passes: stay and call a person, or revert
     always_asks: bool = False  # a person says yes even where the playbook may act alone
     timeout: float = 60.0  # seconds for one attempt, unless the step says otherwise
+    recheck: float = 0.0  # seconds between two looks at what it holds, after it has ended; 0: none
     example: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -146,6 +150,7 @@ class Call:
     resumed: bool = False  # an earlier apply may have happened: look before acting
     deadline: float | None = None  # seconds left for this step, None: no limit
     started: int = 0  # when the first apply of this key began, microseconds; 0 before
+    recheck: bool = False  # a later look at what holds already: `verify` may be cheaper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +198,24 @@ class Action(Protocol):
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """Take back what was applied; raise `Conflict` with the difference if others changed it."""
         ...
+
+
+class Standing(Action, Protocol):
+    """An action that looks again in its own way at what it holds (see `ActionInfo.recheck`).
+
+    One without it is asked to `verify` again.
+    """
+
+    async def recheck(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
+        """Like `verify`; raises `NotFound` when there is nothing left to hold.
+
+        `StepFailed` says that somebody took away what was put there: it is put back a few times.
+        """
+        ...
+
+
+Heard = Callable[[str], Awaitable[None]]  # "cluster:prod" or "cluster:prod/namespace"
+Watcher = Callable[[Heard], Awaitable[None]]  # runs until cancelled; says what may have changed
 
 
 class Resolver(Protocol):
@@ -306,6 +329,7 @@ class Integration:
     checks: Mapping[str, Callable[[], Awaitable[str]]] = field(default_factory=dict)  # for doctor
     digest_of: Callable[[str], Awaitable[str]] | None = None  # a registry's word on a reference
     pausers: Sequence[Callable[[], Awaitable[str]]] = ()  # say why changes must wait, "" when not
+    watchers: Sequence[Watcher] = ()  # say at once that what an action holds may have changed
     permissions: tuple[Permission, ...] = ()  # what it needs beside its actions: to know a target
     close: Callable[[], Awaitable[None]] | None = None
 

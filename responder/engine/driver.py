@@ -16,23 +16,22 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from responder.clock import SECOND, World
-from responder.engine import story
+from responder.engine import story, truth
 from responder.engine.machine import Command, Kind, begin, fold_all
 from responder.engine.performing import Performer
+from responder.engine.poison import strike
 from responder.engine.state import RunState, evolve
 from responder.engine.turn import Turn, take_turn
-from responder.errors import NotFound, PlaybookError, StoreUnavailable
+from responder.errors import StoreUnavailable
 from responder.playbook.definition import Playbook
 from responder.store.interface import AuditEntry, Event, RunRow, RunUpdate, Store, TimelineEntry
-from responder.text import cut
 
 __all__ = ["Driver", "Hooks"]
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-STRIKES = 3  # unexpected failures of one run before it is set aside
 _PAUSE_LOOK = SECOND  # between two looks at a pause from a held run
-_CHANGES = {Kind.APPLY, Kind.UNDO}  # their intent is on disk before they begin
+_CHANGES = {Kind.APPLY, Kind.UNDO, Kind.REASSERT}  # their intent is on disk before they begin
 _IDLE_LOOK = 5.0  # seconds without any wake before the store is asked again: clocks may jump
 
 
@@ -42,6 +41,7 @@ class Hooks:
 
     paused: Callable[[], str]  # why changes must wait, "" when they need not
     saved: Callable[[RunState, Sequence[Event]], None]  # for ceilings, metrics and live pages
+    looked: Callable[[RunState, Sequence[Event]], None] = lambda _run, _events: None  # for metrics
 
 
 @dataclass(slots=True)
@@ -51,6 +51,10 @@ class _Active:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: dict[str, asyncio.Task[list[Event]]] = field(default_factory=dict)
     heard: bool = False
+    look: bool = False  # what it holds is to be looked at
+    resting: bool = False  # it was taken up only to look: it takes nobody's place
+    run: RunState | None = None  # as last known
+    row: RunRow | None = None  # as read; nothing was written since
 
     def rouse(self, _ended: object) -> None:
         """A call has ended, or the time is over: look now."""
@@ -65,6 +69,17 @@ def _only_looked_up(turn: Turn) -> bool:
     """
     known = bool(turn.events) and all(e.type == "target_resolved" for e in turn.events)
     return known and bool(turn.launches) and all(c.kind is Kind.PLAN for c in turn.launches)
+
+
+def _says(row: RunRow, update: RunUpdate) -> bool:
+    """Whether the row that was read says already what the update would."""
+    return (row.status, row.due, row.waiting_for, row.outcome, row.reason) == (
+        update.status,
+        update.due,
+        update.waiting_for,
+        update.outcome,
+        update.reason,
+    )
 
 
 class Driver:
@@ -100,7 +115,7 @@ class Driver:
     def take_up(self, run_ids: Iterable[str]) -> None:
         """Runs that were created this moment: begin without asking the store what is due."""
         for run_id in run_ids:
-            if self._stopping or len(self._active) >= self._places:
+            if self._stopping or self._taken >= self._places:
                 self.wake()  # they are due on disk and wait for a place like all others
                 return
             self._start(run_id)
@@ -131,10 +146,37 @@ class Driver:
         row, events = await self._store.load_run(run_id)
         return row, fold_all(begin(run_id, self._compile(row)), events)
 
+    async def look(self, run_id: str) -> bool:
+        """Have what a run holds looked at now; returns when the run was brought as far as it goes.
+
+        It takes no place of a run that has something to do. False: it could not even be read.
+        """
+        active = self._active.get(run_id)
+        if active is not None:
+            active.look = True
+            active.wake.set()
+        elif not self._stopping:
+            active = _Active(look=True, resting=True)
+            await asyncio.wait({self._begin(run_id, active)})
+            return active.run is not None
+        return True
+
+    def holding(self, correlation: str) -> list[str]:
+        """Runs in memory that hold something there: their rows may not say so yet."""
+        return [
+            run_id
+            for run_id, active in self._active.items()
+            if active.run is not None and correlation in truth.correlations(active.run)
+        ]
+
     @property
     def busy(self) -> int:
         """Runs in memory."""
         return len(self._active)
+
+    @property
+    def _taken(self) -> int:
+        return sum(not active.resting for active in self._active.values())
 
     # ----------------------------------------------------------------- life
 
@@ -168,7 +210,7 @@ class Driver:
 
     async def _start_due(self) -> bool:
         """Take up what is due; True when there may be more than there were places for."""
-        free = self._places - len(self._active)
+        free = self._places - self._taken
         if free <= 0:
             return False
         now = self._world.clock.now()
@@ -179,15 +221,18 @@ class Driver:
         return False
 
     def _start(self, run_id: str) -> None:
-        if run_id in self._active:
-            return
-        self._active[run_id] = _Active()
+        if run_id not in self._active:
+            _ = self._begin(run_id, _Active())
+
+    def _begin(self, run_id: str, active: _Active) -> asyncio.Task[None]:
+        self._active[run_id] = active
         actor = asyncio.create_task(self._live(run_id))
         self._actors.add(actor)
         actor.add_done_callback(self._actors.discard)
+        return actor
 
     async def _idle_time(self) -> float:
-        if len(self._active) >= self._places:
+        if self._taken >= self._places:
             return _IDLE_LOOK
         now = self._world.clock.now()
         due = await self._store.next_due(now)
@@ -216,7 +261,7 @@ class Driver:
         except StoreUnavailable:
             await self._world.clock.sleep(1.0)
         except Exception as error:  # noqa: BLE001 - one run's trouble must not stop another's
-            await self._strike(run_id, error)
+            await strike(self._store, self._world, run_id, error)
         finally:
             for task in active.tasks.values():
                 task.cancel()
@@ -224,41 +269,52 @@ class Driver:
             self.wake()
 
     async def _advance(self, run_id: str, active: _Active) -> None:
-        _, run = await self.load(run_id)
+        active.row, run = await self.load(run_id)
         results: list[Event] = []
         while True:
             if active.heard:
                 active.heard = False
                 _, run = await self._patiently(lambda: self.load(run_id))
             now = self._world.clock.now()
+            results += self._looks(run, active, now)
             turn = take_turn(run, results, now, set(active.tasks), self._hold)
-            launches = turn.launches
+            active.run, launches = turn.run, turn.launches
             idle = not launches and not active.tasks
             # what only reads need not wait for the disk; a change waits for its intent
             self._launch(turn.run, active, [c for c in launches if c.kind not in _CHANGES])
             if _only_looked_up(turn):
                 results = [*turn.events, *await self._collect(active, self._until_next(turn))]
                 continue
-            saved = await self._patiently(functools.partial(self._save, run, turn, idle=idle))
+            saving = functools.partial(self._save, run, turn, active, idle=idle)
+            saved = await self._patiently(saving)
+            if saved is None or len(saved) > len(turn.events):
+                active.heard = True  # somebody wrote between our two looks
+                active.look = active.look or any(step.look for step in turn.run.steps.values())
             if saved is None:
-                active.heard = True
                 results = []
                 continue
             if len(saved) > len(turn.events):
-                active.heard = True  # somebody wrote between our two looks
                 run = fold_all(run, saved)
-            elif saved:
-                run = evolve(turn.run, seq=saved[-1].seq)  # folded already, without its place
-            if idle and not active.heard:
+            else:  # folded already, without its place in the journal
+                run = evolve(turn.run, seq=saved[-1].seq) if saved else turn.run
+            if idle and not active.heard and not active.look:
                 return
             self._launch(run, active, [c for c in launches if c.kind in _CHANGES])
             results = await self._collect(active, self._until_next(turn))
+
+    def _looks(self, run: RunState, active: _Active, now: int) -> list[Event]:
+        """What was asked of the run in passing. A server that stops looks at nothing any more."""
+        if self._stopping:
+            for place in [place for place in active.tasks if place.endswith("?")]:
+                active.tasks.pop(place).cancel()
+        wanted, active.look = active.look and not self._stopping, False
+        return truth.asked(run, now) if wanted else []
 
     def _launch(self, run: RunState, active: _Active, commands: Sequence[Command]) -> None:
         for command in commands:
             task = asyncio.create_task(self._performer.perform(run, command))
             task.add_done_callback(active.rouse)
-            active.tasks[command.step] = task
+            active.tasks[command.place] = task
 
     async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Wait for a store that is away: calls in flight end meanwhile, and no result is lost."""
@@ -283,14 +339,16 @@ class Driver:
             return True  # an intent that nobody carries out must not be written
         return self._performer.changes_world(run, command) and bool(self._hooks.paused())
 
-    async def _save(self, run: RunState, turn: Turn, *, idle: bool) -> list[Event] | None:
+    async def _save(
+        self, run: RunState, turn: Turn, active: _Active, *, idle: bool
+    ) -> list[Event] | None:
         """Write the turn; None when only the row was to be written and the journal has grown."""
         now = self._world.clock.now()
         update: RunUpdate | None = None
         if idle:
             update = turn.update(now, stopping=self._stopping, pause_look=_PAUSE_LOOK)
         if not turn.events:
-            if update is None:
+            if update is None or (active.row is not None and _says(active.row, update)):
                 return []
             return [] if await self._store.set_run(run.id, run.seq, update) else None
         writing = self._store.append(
@@ -302,6 +360,7 @@ class Driver:
             story.audit(turn.run, turn.events),
             story.patch(turn.run, turn.events),
         )
+        active.row = None  # as it was read it is no longer
         saved = await asyncio.shield(asyncio.ensure_future(writing))
         self._hooks.saved(turn.run, turn.events)
         return saved
@@ -316,6 +375,8 @@ class Driver:
             if task.done():
                 del active.tasks[step]
                 events += task.result()
+        if active.run is not None and (passing := [e for e in events if e.type in truth.PASSING]):
+            self._hooks.looked(active.run, passing)
         return events
 
     async def _roused(self, active: _Active, seconds: float | None) -> None:
@@ -330,38 +391,3 @@ class Driver:
             alarm.remove_done_callback(active.rouse)
             alarm.cancel()
             await asyncio.gather(alarm, return_exceptions=True)
-
-    # ----------------------------------------------------------------- poison
-
-    async def _strike(self, run_id: str, error: Exception) -> None:
-        """Count an unexpected failure; at the third the run is set aside with its reason."""
-        log.error(
-            "a run failed unexpectedly",
-            exc_info=error,
-            extra={"event": "run_poison", "run": run_id},
-        )
-        text = str(error) if isinstance(error, PlaybookError | NotFound) else type(error).__name__
-        now = self._world.clock.now()
-        try:
-            count = await self._store.strike("run", run_id, text, now)
-            if count < STRIKES:
-                await self._store.defer_run(run_id, now + count * SECOND)
-                return
-            reason = f"set aside after {count} unexpected failures: {text}"
-            ended = Event("run_finished", now, {"outcome": "needs-attention", "reason": reason})
-            update = RunUpdate(
-                status="needs-attention", due=None, outcome="needs-attention", reason=reason
-            )
-            row, _ = await self._store.load_run(run_id)
-            line = TimelineEntry(
-                incident=row.incident,
-                at=now,
-                kind="run",
-                text=cut(f"run of {row.playbook} needs attention: {reason}", 600),
-                data={"run": run_id, "event": "run_finished"},
-            )
-            await self._store.append(run_id, 0, [ended], update, [line])
-        except StoreUnavailable:
-            log.warning("the store took no strike", extra={"event": "strike_lost"})
-        except NotFound:
-            log.warning("the run is not there", extra={"event": "run_lost", "run": run_id})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from responder.engine import truth_folding
 from responder.engine.state import RunState, StepState, StepStatus
 from responder.engine.state import evolve as replace
 from responder.model import Mode
@@ -34,7 +35,10 @@ def fold(run: RunState, event: Event) -> RunState:
     if step_handler is None or step_id not in run.steps:
         return run
     changed = step_handler(run.steps[step_id], event)
-    return replace(run, steps={**run.steps, step_id: changed})
+    steps = {**run.steps, step_id: changed}
+    if event.type in truth_folding.FOLDED and "[" in step_id:
+        truth_folding.join(steps, step_id)
+    return replace(run, steps=steps)
 
 
 # --------------------------------------------------------------------------- events of a run
@@ -238,6 +242,7 @@ def _done(step: StepState, event: Event) -> StepState:
         verdict=event.data["verdict"],
         expires=event.data.get("expires", 0),
         reverts=event.data.get("on_expiry") == "revert",
+        recheck=event.data.get("recheck", 0),
         error="",
     )
 
@@ -338,4 +343,5 @@ _STEP_EVENTS: Mapping[str, Callable[[StepState, Event], StepState]] = {
     ),
     "undo_done": lambda step, _event: replace(step, undo="done"),
     "undo_failed": lambda step, event: replace(step, undo="failed", undo_error=event.data["error"]),
+    **truth_folding.FOLDED,
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from responder.clock import SECOND, duration
 from responder.engine import brakes
 from responder.engine.state import RunState, StepState, StepStatus
 from responder.model import Alert, Plan, Target
 from responder.playbook.names import environment
+from responder.ports import ActionInfo
 
-__all__ = ["environment_of", "history"]
+__all__ = ["environment_of", "history", "lasting"]
 
 
 def environment_of(run: RunState, state: StepState) -> dict[str, Any]:
@@ -57,3 +59,13 @@ def _so_far(run: RunState) -> str:
         for s in run.steps.values()
     )
     return "failed" if failed or run.broken else "succeeded"
+
+
+def lasting(info: ActionInfo, params: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """What the end of a step says of the time after it: when it expires, how often it is seen."""
+    data: dict[str, Any] = {}
+    expires = params.get("expires")
+    if info.undoable and expires:
+        seconds = duration(expires) if isinstance(expires, str) else float(expires)
+        data = {"expires": now + int(seconds * SECOND), "on_expiry": info.on_expiry}
+    return data | ({"recheck": int(info.recheck * SECOND)} if info.recheck else {})

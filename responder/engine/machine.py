@@ -14,16 +14,16 @@ durable executor. Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
 from responder.clock import SECOND
+from responder.engine import truth
+from responder.engine.commands import Command, Decision, Kind
+from responder.engine.commands import record as _record
 from responder.engine.folding import fold, fold_all
 from responder.engine.state import RunState, StepState, StepStatus, begin
 from responder.engine.summing import next_due, outcome_of, status_of, waiting_for
 from responder.model import Role
 from responder.playbook.definition import Approve, Step
-from responder.store.interface import Event
 
 __all__ = ["Command", "Decision", "Kind", "begin", "decide", "fold", "fold_all", "status_of"]
 
@@ -33,46 +33,14 @@ LATE = 3600 * SECOND  # how long after its expiry something may still be taken b
 MAX_RESOLVE_TRIES = 40  # ever more slowly: about eighteen minutes
 
 
-class Kind(StrEnum):
-    """What a driver is asked to do."""
-
-    RECORD = "record"  # append the event that comes with the command; nothing else
-    RESOLVE = "resolve"  # ask what the target is now
-    PLAN = "plan"  # evaluate the step's expressions, plan it, pass the guard
-    APPLY = "apply"
-    POLL = "poll"
-    VERIFY = "verify"
-    UNDO = "undo"
-    UNDO_POLL = "undo_poll"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One thing to do now. `step` is a step or a for_each instance."""
-
-    kind: Kind
-    step: str = ""
-    attempt: int = 1
-    resumed: bool = False
-    event: Event | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """The commands of the moment, and what the run waits for when there are none."""
-
-    commands: tuple[Command, ...] = ()
-    due: int | None = None
-    status: str = "running"
-    waiting_for: str = ""
-
-
 def decide(run: RunState, now: int) -> Decision:
     """The next commands of a run. Asking twice without new events gives the same answer."""
     undos = list(_undos(run, now))
+    truths = list(truth.commands(run, now))
     if run.outcome:
         expiries = list(_expiries(run, now))
-        return Decision(commands=(*undos, *expiries), due=next_due(run, now), status=run.outcome)
+        commands = [*undos, *expiries, *truths]
+        return Decision(commands=tuple(commands), due=next_due(run, now), status=run.outcome)
     if run.target.get("pod") and not run.resolved and not run.broken and not run.cancelled:
         return _resolve(run, now)
     commands = [*undos, *_expiries(run, now), *_main(run, now)]
@@ -81,7 +49,7 @@ def decide(run: RunState, now: int) -> Decision:
         if not commands and _all_ended(run, (s.id for s in run.playbook.finally_)):
             commands = [_finish(run, now)]
     return Decision(
-        commands=tuple(commands),
+        commands=(*commands, *truths),
         due=next_due(run, now),
         status=status_of(run),
         waiting_for=waiting_for(run),
@@ -273,11 +241,7 @@ def _collect(run: RunState, step_id: str, now: int) -> Command:
         first = next(i for i in instances if i.status is StepStatus.SKIPPED)
         text, halts = first.reason or first.error, any(i.halts for i in instances)
         return _record("step_skipped", now, step=step_id, reason=text, halts=halts)
-    levels = {verdict["level"] for verdict in verdicts.values()}
-    weakest = next((x for x in ("residual", "applied", "enforced") if x in levels), "proven")
-    residual = [f"{name}: {text}" for name, v in verdicts.items() for text in v["residual"]]
-    verdict = {"level": weakest, "residual": residual, "checks": {}}
-    return _record("step_done", now, step=step_id, verdict=verdict)
+    return _record("step_done", now, step=step_id, verdict=truth.joined(verdicts))
 
 
 # --------------------------------------------------------------------------- undo, expiry
@@ -382,7 +346,3 @@ def _all_ended(run: RunState, ids: Iterable[str]) -> bool:
 def _finish(run: RunState, now: int) -> Command:
     outcome, reason = outcome_of(run)
     return _record("run_finished", now, outcome=outcome, reason=reason)
-
-
-def _record(type_: str, at: int, **data: object) -> Command:
-    return Command(kind=Kind.RECORD, step=str(data.get("step", "")), event=Event(type_, at, data))

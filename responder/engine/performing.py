@@ -10,28 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from responder.clock import SECOND, World, duration
+from responder.clock import SECOND, World
 from responder.engine import brakes, failing, resolving, reversing
-from responder.engine.knowing import environment_of, history
+from responder.engine.expanding import expand
+from responder.engine.knowing import environment_of, history, lasting
 from responder.engine.lanes import KeyedLocks, Lane
 from responder.engine.machine import Command, Kind
 from responder.engine.promises import Promises
+from responder.engine.rechecking import Rechecking, objects_of
 from responder.engine.state import RunState, StepState
 from responder.errors import ResponderError, StepFailed
 from responder.model import Effect, Mode, Plan, Severity, Target
 from responder.playbook.definition import Step
 from responder.playbook.templates import TemplateError
-from responder.playbook.values import MISSING
 from responder.ports import Action, Call, Done, Pending, Resolver, redact
 from responder.store.interface import Event
 
 __all__ = ["Lanes", "Performer"]
 
 log = logging.getLogger(__name__)
-_MOST_ITEMS = 200  # of a for_each: what an alert lists must not become ten thousand steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ class Lanes:
 
     containment: Lane
     normal: Lane
+    looks: Lane = field(default_factory=lambda: Lane(4))  # at what was contained: never urgent
 
 
 class Performer:
@@ -64,13 +65,21 @@ class Performer:
         self._locks = KeyedLocks()
         self._promises = Promises(window_pods, guard.window, world)
         self._paused = paused
+        self._truths = Rechecking(
+            guard=guard,
+            world=world,
+            locks=self._locks,
+            looks=lanes.looks,
+            containment=lanes.containment,
+            paused=paused,
+        )
 
     def changes_world(self, run: RunState, command: Command) -> bool:
         """Whether carrying this out may change something outside: what a pause holds back."""
         if command.kind is Kind.UNDO:  # what a person asks for is done; what the clock asks waits
             return run.step(command.step).expired and run.step(command.step).reverts
         if command.kind is not Kind.APPLY:
-            return False
+            return command.kind is Kind.REASSERT
         use = run.definition(command.step).use
         action = self._actions.get(use)
         return action is not None and action.info.effect is not Effect.READ
@@ -89,6 +98,8 @@ class Performer:
             Kind.VERIFY: self._verify,
             Kind.UNDO: self._undo,
             Kind.UNDO_POLL: self._undo,
+            Kind.RECHECK: self._recheck,
+            Kind.REASSERT: self._recheck,
         }[command.kind]
         try:
             return await handler(run, step, state, command)
@@ -108,7 +119,7 @@ class Performer:
     ) -> list[Event]:
         env = environment_of(run, state)
         if step.for_each is not None and state.id == step.id:
-            return [self._expand(step, env)]
+            return [expand(step, env, self._world.clock.now())]
         if step.condition is not None and not step.condition.truth(env):
             return [self._event("step_skipped", step=state.id, reason="its `if` is false")]
         try:
@@ -136,19 +147,6 @@ class Performer:
         if action.info.effect is Effect.READ:
             return [planned, *await self._read(run, step, state, action, call, plan)]
         return self._judged(run, step, state, plan, planned)
-
-    def _expand(self, step: Step, env: Mapping[str, Any]) -> Event:
-        assert step.for_each is not None  # noqa: S101 - the caller looked
-        items = step.for_each.evaluate(env)
-        if items is MISSING or not isinstance(items, list):
-            text = f"for_each gave {type(items).__name__}, expected a list"
-            return self._event("step_failed", step=step.id, error=text)
-        if not items:
-            return self._event("step_skipped", step=step.id, reason="for_each has no items")
-        if len(items) > _MOST_ITEMS:
-            text = f"for_each has {len(items)} items, at most {_MOST_ITEMS} are taken"
-            return self._event("step_failed", step=step.id, error=text)
-        return self._event("step_expanded", step=step.id, items=items)
 
     def _judged(
         self, run: RunState, step: Step, state: StepState, plan: Plan, planned: Event
@@ -233,7 +231,7 @@ class Performer:
         plan = self._recorded(state)
         call = self._call(run, step, state, state.params, command)
         self._promises.kept(call.key)
-        async with self._locks.hold(_objects(plan)), self._lane(action).place(self._urgency(run)):
+        async with self._locks.hold(objects_of(plan)), self._lane(action).place(self._urgency(run)):
             if self.changes_world(run, command) and self._paused():
                 # it waited in line while the pause came; an earlier attempt stays one to look up
                 return [] if command.resumed else [self._event("apply_held", step=state.id)]
@@ -267,6 +265,15 @@ class Performer:
                 found = await action.verify(call, plan, state.result)
         return [self._done_event(state.id, action, found.to_json(), state.params)]
 
+    async def _recheck(
+        self, run: RunState, step: Step, state: StepState, command: Command
+    ) -> list[Event]:
+        action, plan = self._action(step), self._recorded(state)
+        call, urgency = self._call(run, step, state, state.params, command), self._urgency(run)
+        if command.kind is Kind.RECHECK:
+            return await self._truths.look(state, action, call, plan, urgency)
+        return await self._truths.put_back(run, state, action, call, plan, urgency)
+
     async def _undo(
         self, run: RunState, step: Step, state: StepState, command: Command
     ) -> list[Event]:
@@ -276,7 +283,7 @@ class Performer:
             return [self._event("undo_failed", step=state.id, error=text)]
         call = self._call(run, step, state, state.params, command)
         plan = self._recorded(state)
-        async with self._locks.hold(_objects(plan)), self._lane(action).place(self._urgency(run)):
+        async with self._locks.hold(objects_of(plan)), self._lane(action).place(self._urgency(run)):
             async with asyncio.timeout(action.info.timeout):
                 if command.kind is Kind.UNDO_POLL:
                     outcome = await action.poll(call, state.undo_state)
@@ -313,17 +320,15 @@ class Performer:
         verdict: Mapping[str, Any],
         params: Mapping[str, Any],
     ) -> Event:
-        data: dict[str, Any] = {"step": step_id, "verdict": verdict}
-        expires = params.get("expires")
-        if action.info.undoable and expires:
-            seconds = duration(expires) if isinstance(expires, str) else float(expires)
-            data["expires"] = self._later(seconds)
-            data["on_expiry"] = action.info.on_expiry
-        return Event("step_done", self._world.clock.now(), data)
+        now = self._world.clock.now()
+        data = {"step": step_id, "verdict": verdict, **lasting(action.info, params, now)}
+        return Event("step_done", now, data)
 
     def _failed(
         self, step: Step, state: StepState, command: Command, error: Exception
     ) -> list[Event]:
+        if command.kind in {Kind.RECHECK, Kind.REASSERT}:
+            return self._truths.failed(state, command, error)
         if not isinstance(error, ResponderError | TimeoutError):
             log.error(
                 "action failed unexpectedly",
@@ -392,8 +397,3 @@ class Performer:
 
     def _event(self, type_: str, **data: Any) -> Event:
         return Event(type_, self._world.clock.now(), data)
-
-
-def _objects(plan: Plan) -> tuple[str, ...]:
-    """What a plan touches, as keys: two changes of one object never overlap."""
-    return tuple(f"{change.ref.system}/{change.ref.label}" for change in plan.changes)

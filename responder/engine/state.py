@@ -94,6 +94,17 @@ class StepState:
     expires: int = 0
     expired: bool = False
     reverts: bool = False  # what happens then: it is taken back, or else a person is called
+    recheck: int = (
+        0  # microseconds between two looks at what it holds; 0: it is not looked at again
+    )
+    look: bool = False  # a look was asked for
+    lost: str = ""  # why it does not hold any more: somebody took away what it had put there
+    put_back: int = 0  # how often it was put back since
+    putting: bool = False  # it is being put back
+    put_at: int = 0  # not before
+    put_done: int = 0  # when it was put back last
+    gave_up: str = ""  # why it is not put back any more: a person is asked
+    over: str = ""  # why there is nothing left to look at
     undo: str = ""  # "" | asked | running | retry | pending | done | failed
     undo_state: Mapping[str, Any] = field(default_factory=dict)
     undo_at: int = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from responder.clock import iso
+from responder.engine import truth
 from responder.engine.state import RunState, StepStatus
 from responder.model import VerdictLevel
 from responder.store.interface import AuditEntry, Event, IncidentPatch, TimelineEntry
@@ -68,9 +69,21 @@ def patch(run: RunState, events: Sequence[Event]) -> IncidentPatch | None:
             case "run_finished":
                 stages["ended"] = event.at
                 status = _final_status(run) or status
+    only_from = ""
+    if not status and (found := [e for e in events if e.type in _TRUTHS and _contains(run, e)]):
+        held = "contained" in _held(run)
+        status, only_from = ("contained", "open") if held else ("open", "contained")
+        stages |= {"contained": found[-1].at} if held else {}
     if not status and target is None and not stages:
         return None
-    return IncidentPatch(status=status, target=target, stages=stages)
+    return IncidentPatch(status=status, target=target, stages=stages, only_from=only_from)
+
+
+_TRUTHS = {"truth_changed", "truth_ended"}
+
+
+def _contains(run: RunState, event: Event) -> bool:
+    return run.step(event.data["step"]).stage == "contained"
 
 
 _REACHED = {"contained": "contained", "built": "remediating", "rolled-out": "remediating"}
@@ -84,6 +97,9 @@ _AUDITED = {
     "undo_started": "undo",
     "undo_done": "undone",
     "undo_failed": "undo failed",
+    "reassert_started": "put back",
+    "reasserted": "applied again",
+    "reassert_failed": "put back failed",
 }
 
 
@@ -132,10 +148,18 @@ def _line(run: RunState, event: Event, text: str) -> TimelineEntry:
     return TimelineEntry(
         incident=run.incident,
         at=event.at,
-        kind=_KINDS.get(event.type, "step"),
+        kind="alarm" if _alarms(event) else _KINDS.get(event.type, "step"),
         text=cut(text, _LIMIT),
         data={key: value for key, value in data.items() if value},
     )
+
+
+def _alarms(event: Event) -> bool:
+    """Whether a person must look now: less holds than they were told."""
+    if event.type == "truth_changed":
+        return truth.worse(event.data["before"] or None, event.data["verdict"])
+    given_up = event.type == "reassert_failed" and bool(event.data.get("final"))
+    return given_up or event.type in {"reassert_given_up", "truth_ended"}
 
 
 _KINDS = {"run_finished": "run", "approval_asked": "approval", "approval_expired": "approval"}
@@ -196,6 +220,32 @@ def _ran_out(_run: RunState, data: Data) -> str:
     return f"the containment of {data['step']} has expired{late}; it stays until a person decides"
 
 
+def _truth(run: RunState, data: Data) -> str:
+    """The present verdict, what it was, and whom it concerns."""
+    before, now = data["before"], data["verdict"]
+    word = before.get("level", "not known")
+    moved = f"is {now['level']} now, was {word}" if word != now["level"] else f"still {word}"
+    text = f"{_summary(run, data)}: {moved}"
+    if lost := data.get("lost"):
+        return f"{text} - {lost}"
+    fresh = [one for one in now["residual"] if one not in before.get("residual", ())]
+    gone = [one for one in before.get("residual", ()) if one not in now["residual"]]
+    if fresh:
+        text += f" - opened since: {'; '.join(fresh)}"
+    if gone:
+        text += f" - no longer open: {'; '.join(gone)}"
+    return text
+
+
+def _gave_up(run: RunState, data: Data) -> str:
+    return f"{_summary(run, data)}: not put back any more, a person must decide: {data['reason']}"
+
+
+def _not_put_back(run: RunState, data: Data) -> str:
+    more = "; a person must decide" if data.get("final") else ""
+    return f"{_summary(run, data)}: could not be put back{more}: {data['error']}"
+
+
 def _finished(run: RunState, data: Data) -> str:
     reason = f": {data['reason']}" if data.get("reason") else ""
     return f"run of {run.playbook.name} {data['outcome']}{reason}"
@@ -222,5 +272,12 @@ _TELLERS: Mapping[str, Callable[[RunState, Data], str]] = {
     "rollback_started": lambda _run, _data: "taking back what was applied",
     "undo_done": lambda run, data: f"undone: {_summary(run, data)}",
     "undo_failed": lambda _run, data: f"undo of {data['step']} failed: {data['error']}",
+    "truth_changed": _truth,
+    "truth_ended": lambda run, data: f"{_summary(run, data)} has ended: {data['reason']}",
+    "reassert_started": lambda run, data: (
+        f"{_summary(run, data)}: put back, time {data['attempt']} of at most {truth.MOST}"
+    ),
+    "reassert_failed": _not_put_back,
+    "reassert_given_up": _gave_up,
     "run_finished": _finished,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from responder.clock import SECOND
+from responder.engine import truth
 from responder.engine.state import RunState, StepState, StepStatus
 
 __all__ = ["next_due", "outcome_of", "status_of", "waiting_for"]
@@ -77,5 +78,6 @@ def _times(run: RunState, state: StepState) -> Iterator[int]:
         yield state.started + int(step.timeout * SECOND)
     if state.undo in {"pending", "retry"}:
         yield state.undo_at
+    yield from truth.times(run, state)
     if state.expires and not state.expired and state.applied:
         yield state.expires

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from responder.engine import truth
 from responder.engine.machine import Command, Decision, Kind, decide, fold, fold_all
 from responder.engine.state import RunState, StepState, StepStatus
 from responder.store.interface import Event, RunUpdate
 
 __all__ = ["Turn", "correlations", "take_turn"]
 
-_STARTS = {Kind.APPLY: "apply_started", Kind.UNDO: "undo_started"}
+_STARTS = {
+    Kind.APPLY: "apply_started",
+    Kind.UNDO: "undo_started",
+    Kind.REASSERT: "reassert_started",
+}
 _MOST_ROUNDS = 1000  # a machine that records for ever is a bug; better loud than busy
 
 
@@ -56,9 +61,13 @@ def take_turn(
 ) -> Turn:
     """Fold the results, record until nothing more follows, and collect what to launch.
 
+    Results that only pass by (`truth.PASSING`) are folded and not saved.
+
     `busy` are the steps with a call in flight: nothing is recorded or launched for them.
     """
-    events, state = list(results), fold_all(run, results)
+    results = [event for event in results if truth.still_meant(run, event)]
+    events = [event for event in results if event.type not in truth.PASSING]
+    state = fold_all(run, results)
     for _ in range(_MOST_ROUNDS):
         decision = decide(state, now)
         records = [c.event for c in decision.commands if c.event and c.step not in busy]
@@ -80,7 +89,7 @@ def _launch(
     launches: list[Command] = []
     held, taken = False, set(busy)  # one call for one step at a time
     for command in decision.commands:
-        if command.kind is Kind.RECORD or command.step in taken:
+        if command.kind is Kind.RECORD or command.place in taken:
             continue
         if hold(state, command):
             held = True
@@ -89,7 +98,7 @@ def _launch(
             started = _started(state, command, now)
             events.append(started)
             state = fold(state, started)
-        taken.add(command.step)
+        taken.add(command.place)
         launches.append(command)
     return Turn(run=state, events=events, launches=launches, decision=decision, held=held)
 
@@ -109,9 +118,10 @@ def usage(state: StepState) -> dict[str, int]:
 
 
 def correlations(run: RunState) -> tuple[str, ...]:
-    """What a webhook would have to name to make this run look again."""
-    return tuple(
+    """What a webhook or a watcher would have to name to make this run look again."""
+    waiting = [
         s.correlation
         for s in run.steps.values()
         if s.correlation and s.status is StepStatus.WAITING_EXTERNAL
-    )
+    ]
+    return tuple(dict.fromkeys((*waiting, *truth.correlations(run))))

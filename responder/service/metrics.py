@@ -43,6 +43,8 @@ class Metrics:
         make = self.registry
         self.received = _counter("events_received", "Alerts by fate", "source outcome", make)
         self.runs = _counter("runs", "Runs ended", "playbook outcome", make)
+        self.rechecks = _counter("rechecks", "Looks at what was contained", "action outcome", make)
+        self.reasserts = _counter("reasserts", "Containments put back", "action outcome", make)
         self.external = _counter("external_requests", "Calls outside", "target code", make)
         self.accept_seconds = _histogram(
             "event_accept", "From body read to stored", "", _FAST, make
@@ -148,8 +150,25 @@ def _step_end(metrics: Metrics, run: RunState, event: Event) -> None:
         metrics.stage_seconds.labels(step.stage).observe(since)
 
 
+def _looked(metrics: Metrics, run: RunState, event: Event) -> None:
+    use = run.definition(event.data["step"]).use
+    metrics.rechecks.labels(use, event.type.removeprefix("truth_")).inc()
+
+
+def _put_back(metrics: Metrics, run: RunState, event: Event) -> None:
+    outcome = {"reasserted": "done", "reassert_failed": "failed"}.get(event.type, "given-up")
+    metrics.reasserts.labels(run.definition(event.data["step"]).use, outcome).inc()
+
+
 _OBSERVED: Mapping[str, Callable[[Metrics, RunState, Event], None]] = {
     "run_finished": _ended,
     "step_done": _step_end,
     "step_failed": _step_end,
+    "truth_same": _looked,
+    "truth_unseen": _looked,
+    "truth_changed": _looked,
+    "truth_ended": _looked,
+    "reasserted": _put_back,
+    "reassert_failed": _put_back,
+    "reassert_given_up": _put_back,
 }

@@ -74,9 +74,12 @@ def change(
     status: str = "",
     target: Mapping[str, Any] | None = None,
     stages: Mapping[str, int] | None = None,
+    only_from: str = "",
 ) -> None:
     """Change what is given; a stage that was reached before keeps its first time."""
     old = one(db, number)
+    if only_from and old.status != only_from:
+        status = ""
     reached = {**(stages or {}), **old.stages}
     db.execute(
         "UPDATE incidents SET status=?, target=?, stages=?, updated=max(updated, ?) WHERE number=?",

@@ -18,6 +18,7 @@ from responder.store.interface import Event, IncidentPatch, RunRow, RunUpdate
 
 __all__ = [
     "append",
+    "correlated",
     "defer",
     "due",
     "heard",
@@ -90,11 +91,27 @@ def heard(db: sqlite3.Connection, correlation: str, at: int) -> list[str]:
     return [str(run_id) for _, run_id, _ in waiting]
 
 
+def correlated(db: sqlite3.Connection, correlation: str, after: str, limit: int) -> list[str]:
+    """Runs that a name leads to, ended ones included, in the order of their making."""
+    found = db.execute(
+        "SELECT r.id FROM correlations c JOIN runs r ON r.seq=c.run WHERE c.name=?"
+        " AND c.run>coalesce((SELECT seq FROM runs WHERE id=?), 0) ORDER BY c.run LIMIT ?",
+        (clean(correlation), after, limit),
+    )
+    return [run for (run,) in found]
+
+
 def patch_incident(db: sqlite3.Connection, run_id: str, at: int, patch: IncidentPatch) -> None:
     """Change the run's incident as far as the patch says; a stage keeps its first time."""
     found = db.execute("SELECT incident FROM runs WHERE id=?", (run_id,)).fetchone()
     _incidents.change(
-        db, found[0], at, status=patch.status, target=patch.target, stages=patch.stages
+        db,
+        found[0],
+        at,
+        status=patch.status,
+        target=patch.target,
+        stages=patch.stages,
+        only_from=patch.only_from,
     )
 
 

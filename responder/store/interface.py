@@ -138,6 +138,13 @@ class Store(Protocol):
         """Append a `hint` event to open runs waiting for this correlation; their ids."""
         ...
 
+    async def correlated(self, correlation: str, after: str = "", limit: int = 200) -> list[str]:
+        """Runs that this name leads to, ended ones included, in the order of their making.
+
+        `after` is the last one of the page before.
+        """
+        ...
+
     async def runs(
         self, *, incident: int | None = None, status: str = "", limit: int = 100, before: str = ""
     ) -> list[RunRow]:

@@ -116,6 +116,7 @@ class IncidentPatch:
     status: str = ""
     target: Mapping[str, Any] | None = None
     stages: Mapping[str, int] = field(default_factory=dict)  # kept once: the first time wins
+    only_from: str = ""  # the status is changed only where it is this one; empty: in any case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

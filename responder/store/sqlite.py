@@ -195,6 +195,10 @@ class SqliteStore:
         """Append a `hint` event to open runs waiting for this correlation; their ids."""
         return await self._lanes.write(lambda db: _journal.heard(db, correlation, at))
 
+    async def correlated(self, correlation: str, after: str = "", limit: int = 200) -> list[str]:
+        """Runs that this name leads to, ended ones included, in the order of their making."""
+        return await self._lanes.read(lambda db: _journal.correlated(db, correlation, after, limit))
+
     async def runs(
         self, *, incident: int | None = None, status: str = "", limit: int = 100, before: str = ""
     ) -> list[RunRow]:

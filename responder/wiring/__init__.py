@@ -19,6 +19,7 @@ from responder.clock import World
 from responder.engine.brakes import Guard
 from responder.engine.driver import Driver, Hooks
 from responder.engine.lanes import Lane
+from responder.engine.looking import Looker
 from responder.engine.performing import Lanes, Performer
 from responder.engine.state import RunState
 from responder.errors import ConfigError
@@ -27,6 +28,7 @@ from responder.playbook.loading import load_text
 from responder.ports import Action, ActionInfo, Integration
 from responder.service import Core, Live, Metrics, News, Pause, Service
 from responder.service.silence import Silence
+from responder.service.watching import Watching
 from responder.settings import Settings, differing, load, seconds
 from responder.store.interface import Event, Store
 from responder.store.sqlite import SqliteStore
@@ -50,6 +52,7 @@ class App:
     service: Service
     settings: Settings
     store: Store
+    looker: Looker
 
     @property
     def driver(self) -> Driver:
@@ -130,6 +133,8 @@ async def build(
             asyncio.create_task(_guarded("driver", app.driver.run)),
             asyncio.create_task(_guarded("pause", lambda: core.pause.watch(app.driver.wake))),
             asyncio.create_task(_guarded("silence", Silence(core).watch)),
+            asyncio.create_task(_guarded("looker", lambda: app.looker.run(app.driver))),
+            asyncio.create_task(_guarded("watchers", _watching(app, world).run)),
         ]
         try:
             yield app
@@ -139,6 +144,12 @@ async def build(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _watching(app: App, world: World) -> Watching:
+    """The watchers of all integrations; what they hear is looked at at once."""
+    watchers = [watcher for one in app.integrations for watcher in one.watchers]
+    return Watching(watchers, app.looker.heard, world)
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -173,13 +184,13 @@ async def _assemble(
     in_force.append(live)
     pause = await _pause(settings, found, store, world)
     guard = parts.guard(settings)
-    usage = await _usage(store, guard, world)
+    usage, looker = await _usage(store, guard, world), Looker(store, world)
     driver = Driver(
         store=store,
         performer=_performer(found, actions, guard, world, usage, pause),
         compile_playbook=live.of,
         world=world,
-        hooks=Hooks(paused=lambda: pause.reason, saved=_listener(usage, metrics, news)),
+        hooks=_hooks(pause, usage, metrics, news, looker),
     )
     core = Core(
         store=store,
@@ -197,7 +208,7 @@ async def _assemble(
         version=version(),
         anonymous=open_,
     )
-    return App(service=Service(core), settings=settings, store=store)
+    return App(service=Service(core), settings=settings, store=store, looker=looker)
 
 
 async def _pause(
@@ -243,14 +254,16 @@ def _performer(
     )
 
 
-def _listener(
-    usage: Usage, metrics: Metrics, news: News
-) -> Callable[[RunState, Sequence[Event]], None]:
-    """What is told after every save: ceilings, figures, live pages."""
+def _hooks(pause: Pause, usage: Usage, metrics: Metrics, news: News, looker: Looker) -> Hooks:
+    """What the driver asks, and who is told after every save: ceilings, figures, live pages."""
 
     def saved(run: RunState, events: Sequence[Event]) -> None:
         usage.note(events)
-        metrics.observe(run, events)
+        looked(run, events)
         news.tell(run.incident)
 
-    return saved
+    def looked(run: RunState, events: Sequence[Event]) -> None:
+        metrics.observe(run, events)
+        looker.saved(run, events)
+
+    return Hooks(paused=lambda: pause.reason, saved=saved, looked=looked)
