@@ -15,6 +15,7 @@ from typing import Any
 from integrations.kubernetes import (
     block_image,
     cordon_node,
+    cut_flows,
     delete,
     evict_pod,
     evidence,
@@ -22,6 +23,7 @@ from integrations.kubernetes import (
     isolate,
     lock_namespace,
     mark,
+    probe_network,
     redeploy,
     release,
     scale_workload,
@@ -29,15 +31,17 @@ from integrations.kubernetes import (
     suspend_job,
 )
 from integrations.kubernetes.client import Connection
+from integrations.kubernetes.enforcement import Enforcement
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.identity import NEEDS, PodResolver
 from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.pause import PauseSwitch
+from integrations.kubernetes.probing_isolation import Prober
 from integrations.kubernetes.rights import Rights, doctor
 from integrations.kubernetes.settings import read
 from responder.clock import World
 from responder.model import Effect
-from responder.ports import ActionInfo, Integration, Kit, needed
+from responder.ports import Action, ActionInfo, Integration, Kit, needed
 
 __all__ = ["INFOS", "setup"]
 
@@ -57,6 +61,8 @@ INFOS = (
     lock_namespace.INFO,
     mark.LABEL,
     mark.ANNOTATE,
+    cut_flows.INFO,
+    probe_network.INFO,
 )
 
 
@@ -68,9 +74,17 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     settings = read(section)
     links = {name: Connection(name, table, world) for name, table in settings.items()}
     looks = {name: Looks(world.clock) for name in links}
-    fleet = Fleet(links, {name: Rights(world.clock) for name in links}, looks)
+    enforcement = {name: Enforcement(link) for name, link in links.items()}
+    fleet = Fleet(
+        links,
+        {name: Rights(world.clock) for name in links},
+        looks,
+        enforcement=enforcement,
+        probers={name: Prober() for name in links},
+    )
 
     async def close() -> None:
+        await asyncio.gather(*(one.close() for one in enforcement.values()))
         await asyncio.gather(*(link.close() for link in links.values()))
 
     switches = {
@@ -79,29 +93,18 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         if link.settings.pause
     }
     return Integration(
-        actions=(
-            evidence.Snapshot(fleet, kit.evidence),
-            isolate.QuarantinePod(fleet),
-            release.ReleasePod(fleet),
-            redeploy.Redeploy(fleet),
-            delete.DeletePod(fleet),
-            hold.HoldPod(fleet),
-            block_image.BlockImage(fleet),
-            service_account.RevokeServiceAccount(fleet),
-            cordon_node.CordonNode(fleet),
-            evict_pod.EvictPod(fleet),
-            scale_workload.ScaleWorkload(fleet),
-            suspend_job.SuspendJob(fleet),
-            lock_namespace.LockNamespace(fleet),
-            mark.Mark(fleet, mark.LABEL),
-            mark.Mark(fleet, mark.ANNOTATE),
-        ),
+        actions=_actions(fleet, kit),
         resolvers={
             name: PodResolver(link.api("containment"), looks[name]) for name, link in links.items()
         },
         checks={
             f"kubernetes:{name}": partial(_check, link, switches.get(name), kit)
             for name, link in links.items()
+        }
+        | {
+            f"kubernetes:{name} network": one.told
+            for name, one in enforcement.items()
+            if links[name].settings.probe.on
         },
         pausers=tuple(switches.values()),
         permissions=NEEDS,
@@ -109,9 +112,32 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     )
 
 
+def _actions(fleet: Fleet, kit: Kit) -> tuple[Action, ...]:
+    return (
+        evidence.Snapshot(fleet, kit.evidence),
+        isolate.QuarantinePod(fleet),
+        release.ReleasePod(fleet),
+        redeploy.Redeploy(fleet),
+        delete.DeletePod(fleet),
+        hold.HoldPod(fleet),
+        block_image.BlockImage(fleet),
+        service_account.RevokeServiceAccount(fleet),
+        cordon_node.CordonNode(fleet),
+        evict_pod.EvictPod(fleet),
+        scale_workload.ScaleWorkload(fleet),
+        suspend_job.SuspendJob(fleet),
+        lock_namespace.LockNamespace(fleet),
+        mark.Mark(fleet, mark.LABEL),
+        mark.Mark(fleet, mark.ANNOTATE),
+        cut_flows.CutFlows(fleet, kit.evidence),
+        probe_network.ProbeNetwork(fleet),
+    )
+
+
 async def _check(link: Connection, switch: PauseSwitch | None, kit: Kit) -> str:
     """For `doctor`: `ok`, or what our account lacks there for the playbooks in force."""
     used = kit.used() if kit.used else {info.name for info in INFOS}
+    used |= {probe_network.INFO.name} if link.settings.probe.on else set()
     wanted = [
         replace(info, permissions=needed(info.permissions, used))
         for info in INFOS

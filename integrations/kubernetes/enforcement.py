@@ -16,10 +16,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from integrations.kubernetes.client import Api, Connection, Json
+from integrations.kubernetes.enforcement_class import Class
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.probing import Bench, Broken
 from integrations.kubernetes.probing_pods import MARK, Task, mark_of, pod
@@ -28,22 +28,13 @@ from integrations.kubernetes.together import together
 from responder.clock import SECOND, iso
 from responder.errors import Conflict, NotFound, ResponderError, StepFailed
 
-__all__ = ["CONFIG", "Class", "Enforcement", "Known"]
+__all__ = ["CONFIG", "Enforcement", "Known"]
 
 CONFIG = "responder-enforcement"
 _PORT = 7000
 _LOOK = 600.0  # seconds between two looks whether something has changed
 _RETRY = 300.0  # seconds after a try that did not work
 _HOUR = 3600
-
-
-class Class(StrEnum):
-    """What becomes of packets that a policy denies."""
-
-    CUTS = "cuts"
-    SURVIVES = "survives"
-    NONE = "none"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +69,19 @@ class Enforcement:
         self._known: Known | None = None  # None: the ConfigMap has not been read
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
+        self._one = asyncio.Lock()  # two tries at once would clear each other's pods away
 
     @property
     def known(self) -> Known:
         """What is known now; never waits."""
         return self._known or Known()
+
+    async def told(self) -> str:
+        """For `doctor`: what is known, tried or read, and by whom the rest is found out."""
+        self._known = self._known or await self._stored()
+        if self._known.kind is Class.UNKNOWN:
+            return f"{self.known.text}; kubernetes.probe_network or the next proof tries it"
+        return self.known.text
 
     def kick(self, *, only_read: bool = False) -> None:
         """See to it, beside everything else, that what is known is read and up to date."""
@@ -108,17 +107,18 @@ class Enforcement:
         except ResponderError:
             self._next = self._link.world.clock.monotonic() + _RETRY
 
-    async def refresh(self) -> Known:
-        """Try again when it is time to, and say what is known. Raises what reading raises."""
+    async def refresh(self, *, again: bool = False) -> Known:
+        """Try when it is time to, or `again` in any case. Raises what reading raises."""
         clock = self._link.world.clock
-        self._next = clock.monotonic() + _LOOK
-        known = self._known = self._known or await self._stored()
-        on = await self._print()
-        age = (clock.now() - known.at) / SECOND
-        old = age > self._link.settings.probe.renew * _HOUR
-        if known.kind is Class.UNKNOWN or known.on != on or old:
-            self._known = await self._tried(known, on)
-        return self.known
+        async with self._one:
+            self._next = clock.monotonic() + _LOOK
+            known = self._known = self._known or await self._stored()
+            on = await self._print()
+            age = (clock.now() - known.at) / SECOND
+            old = age > self._link.settings.probe.renew * _HOUR
+            if again or known.kind is Class.UNKNOWN or known.on != on or old:
+                self._known = await self._tried(known, on)
+            return self.known
 
     async def _tried(self, before: Known, on: str) -> Known:
         clock = self._link.world.clock

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from integrations.kubernetes.client import Api, Connection, Json
+from integrations.kubernetes.enforcement import Enforcement
+from integrations.kubernetes.enforcement_class import Class
 from integrations.kubernetes.identity import check, pod_name
 from integrations.kubernetes.landscape import Landscape, Scout
 from integrations.kubernetes.looks import Looks
+from integrations.kubernetes.probing_isolation import Prober
 from integrations.kubernetes.rights import Rights
 from responder.errors import StepFailed, StepRetry, Uncertain
 from responder.model import ObjectRef
@@ -30,6 +33,8 @@ class Fleet:
     connections: Mapping[str, Connection]
     rights: Mapping[str, Rights]
     looks: Mapping[str, Looks]
+    enforcement: Mapping[str, Enforcement] = field(default_factory=dict)
+    probers: Mapping[str, Prober] = field(default_factory=dict)
     scouts: dict[str, Scout] = field(default_factory=dict)  # by cluster, each from its first look
 
     def api(self, call: Call, lane: str = "bulk") -> Api:
@@ -43,6 +48,14 @@ class Fleet:
                 f"{suggestion(name, self.connections)}"
             )
         return self.connections[name].api(lane)
+
+    def network(self, api: Api) -> Class:
+        """What is known of the network plug-in, without waiting; what was kept is read beside."""
+        found = self.enforcement.get(api.cluster)
+        if found is None:
+            return Class.UNKNOWN
+        found.kick(only_read=True)
+        return found.known.kind
 
     def dry_runs(self, api: Api) -> bool:
         """Whether a plan asks the API server with `dryRun=All`."""

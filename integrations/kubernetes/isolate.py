@@ -10,6 +10,7 @@ from typing import Any
 from integrations.kubernetes import release, surroundings, verifying
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.consequences import claims_of
+from integrations.kubernetes.enforcement_class import CONNECTIONS
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.ground import survey
 from integrations.kubernetes.isolate_writes import carry_out, is_further, rehearse, tidy
@@ -97,7 +98,7 @@ class QuarantinePod:
         """
         api = self.fleet.api(call, "containment")
         namespace, name = self.fleet.place(call)
-        request = _request(call, api)
+        request = _request(call, api, CONNECTIONS[self.fleet.network(api)])
         scene = await self._look(api, namespace, name, request)
         self.fleet.confirm(call, scene.pod)
         plan = design(scene, request)
@@ -166,7 +167,7 @@ class QuarantinePod:
         return Done()
 
 
-def _request(call: Call, api: Api) -> Request:
+def _request(call: Call, api: Api, connections: str) -> Request:
     expires = call.params.get("expires")
     level = str(call.params.get("escalate") or LEVELS[0])
     if level not in LEVELS:
@@ -179,6 +180,7 @@ def _request(call: Call, api: Api) -> Request:
         expires=f"{expires:g}s" if isinstance(expires, int | float) else expires or "",
         escalate=level,
         suspend_cronjob=bool(call.params.get("suspend_cronjob")),
+        connections=connections,
     )
 
 

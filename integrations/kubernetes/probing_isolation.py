@@ -32,6 +32,7 @@ DENIED = frozenset({"timeout", "rejected"})
 _PORT = 7000  # the canary's
 _PORTS = 4  # of the pod, at most so many are tried
 _WATCH = 3  # seconds between two looks at the pod's connections
+_ROUNDS = 3  # looks that a plug-in which cuts gets to do so
 _AT_ONCE = 2
 _MOST_INSIDE = 8  # containers that we ever add to one pod
 
@@ -74,18 +75,22 @@ class Prober:
     """Examines isolated pods of one cluster, a few at a time."""
 
     def __init__(self) -> None:
-        self._busy = 0
+        self._busy: set[str] = set()
 
-    async def examine(self, api: Api, key: str, target: Json) -> Packets:
-        """Try it. Never raises for a probe that fails: `fault` says why nothing is known."""
+    async def examine(self, api: Api, key: str, target: Json, *, cuts: bool = False) -> Packets:
+        """Try it. Never raises for a probe that fails: `fault` says why nothing is known.
+
+        Where the network plug-in is known to cut, open connections get a few seconds to stop.
+        """
         settings = api.connection.settings.probe
-        if self._busy >= _AT_ONCE:
-            return Packets(fault=f"{self._busy} other pods are being tried at this moment")
-        self._busy += 1
+        mark = mark_of(key)
+        if mark in self._busy or len(self._busy) >= _AT_ONCE:
+            return Packets(fault=f"{len(self._busy)} pods are being tried at this moment already")
+        self._busy.add(mark)
         try:
             async with asyncio.timeout(settings.seconds):
-                async with Bench(api, mark_of(key)).open() as bench:
-                    return await _examine(api, bench, target)
+                async with Bench(api, mark).open() as bench:
+                    return await _examine(api, bench, target, _ROUNDS if cuts else 1)
         except Broken as error:
             return Packets(fault=str(error))
         except TimeoutError:
@@ -93,10 +98,10 @@ class Prober:
         except ResponderError as error:
             return Packets(fault=f"the probe failed: {error}")
         finally:
-            self._busy -= 1
+            self._busy.discard(mark)
 
 
-async def _examine(api: Api, bench: Bench, target: Json) -> Packets:
+async def _examine(api: Api, bench: Bench, target: Json, rounds: int) -> Packets:
     settings = api.connection.settings.probe
     address = str((target.get("status") or {}).get("podIP") or "")
     near = str(target["spec"].get("nodeName") or "")
@@ -118,7 +123,7 @@ async def _examine(api: Api, bench: Bench, target: Json) -> Packets:
         for role, node in nodes.items()
     ]
     await bench.start(bodies)
-    inside = _Inside(api, bench, target, canary_ip, insist)
+    inside = _Inside(api, bench, target, canary_ip, insist, rounds)
     looks: list[Coroutine[Any, Any, Any]] = [inside.look(), *map(bench.told, nodes)]
     within, *words = await together(looks)
     told = dict(zip(nodes.values(), words, strict=True))
@@ -186,6 +191,7 @@ class _Inside:
     target: Json
     canary: str
     insist: int
+    rounds: int
 
     async def look(self) -> Packets:
         """Egress and open connections, or why they are not known."""
@@ -204,7 +210,7 @@ class _Inside:
     async def _added(self) -> str:
         """Add the container and return its name; one that an earlier try has left is not used."""
         image = self.api.connection.settings.probe.image
-        args = (self.canary, str(_PORT), "denied", str(self.insist), str(_WATCH))
+        args = (self.canary, str(_PORT), "denied", str(self.insist), str(_WATCH), str(self.rounds))
         for _ in range(4):
             now = await self.api.get(self._path)
             there = now["spec"].get("ephemeralContainers") or []

@@ -52,7 +52,8 @@ until_wanted "$@"
 printf %s "$word" >/dev/termination-log
 """
 
-# the same from inside a pod, and then the pod's established connections, looked at twice
+# the same from inside a pod, and then the pod's established connections, each round looked at
+# twice, until nothing moves or the rounds are over: … seconds-between rounds
 INSIDE = f"""{_ONCE}
 part() {{
   ss -HOtin state established 2>/dev/null | head -n 24 | while read -r _ _ from to rest; do
@@ -60,9 +61,10 @@ part() {{
     for one in $rest; do
       case $one in bytes_received:*) got=${{one#*:}} ;; bytes_acked:*) sent=${{one#*:}} ;; esac
     done
-    echo "$1 $from $to $got $sent"
+    echo "$from $to $got $sent"
   done
 }}
+show() {{ echo "$2" | while read -r line; do [ -n "$line" ] && echo "$1 $line"; done; }}
 bare() {{
   while read -r _ from to state rest; do
     [ "$state" = 01 ] && echo "bare $from $to"
@@ -74,7 +76,13 @@ bare() {{
 until_wanted "$@"
 {{
   echo "word $word"
-  if command -v ss >/dev/null; then part was; sleep "$5"; part is; echo "seen ss"
+  if command -v ss >/dev/null; then
+    round=0
+    while :; do
+      was=$(part); sleep "$5"; is=$(part); round=$((round + 1))
+      if [ "$was" = "$is" ] || [ "$round" -ge "$6" ]; then break; fi
+    done
+    show was "$was"; show is "$is"; echo "seen ss"
   else bare 2>/dev/null | head -n 40; echo "seen proc"; fi
 }} >/dev/termination-log
 """

@@ -19,6 +19,7 @@ from typing import Any
 from integrations.kubernetes import consequences, tier_foreign
 from integrations.kubernetes.client import Json
 from integrations.kubernetes.consequences import is_ready
+from integrations.kubernetes.enforcement_class import CONNECTIONS, Class
 from integrations.kubernetes.ground import Ground
 from integrations.kubernetes.owners import Owner, controller_of, root, treatment
 from integrations.kubernetes.policy import deny_all
@@ -51,7 +52,7 @@ OWNER = "responder.dev/released-by"
 ESCALATED = "responder.dev/escalated"  # which deny there is beside the NetworkPolicy
 SUSPENDED = "responder.dev/suspended"  # the CronJob that was suspended
 MARKS = (ORIGINAL, KEY, INCIDENT, EXPIRES, OWNER, ESCALATED, SUSPENDED)
-OPEN_CONNECTIONS = "open connections may live on; not checked in this version"
+OPEN_CONNECTIONS = CONNECTIONS[Class.UNKNOWN]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ class Request:
     expires: str = ""
     escalate: str = "none"  # how far it may go by itself; see `tier_model.LEVELS`
     suspend_cronjob: bool = False
+    connections: str = OPEN_CONNECTIONS  # what becomes of those that are open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ def design(scene: Scene, request: Request) -> Plan:
         summary=f"isolate pod {_place(pod)}" + (f" (already isolated as {found})" if found else ""),
         changes=changes,
         blast=_blast(scene, pod) if changes else Blast(),
-        residual=(*draft.choice.still, *_known_limits(scene, draft)),
+        residual=(*draft.choice.still, *_known_limits(scene, request, draft)),
         undo=_undo(how.restoring, subject.name, tier, suspended=SUSPENDED in draft.marks),
         params={
             "pod": _place(pod),
@@ -338,11 +340,11 @@ def _suspension(request: Request, job: Json) -> Change:
     return Change(verb="patch", ref=ref, before={"suspend": False}, after={"suspend": True})
 
 
-def _known_limits(scene: Scene, draft: _Draft) -> list[str]:
+def _known_limits(scene: Scene, request: Request, draft: _Draft) -> list[str]:
     tier = draft.choice.tier
     return [
         *([draft.choice.offer] if draft.choice.offer else []),
-        OPEN_CONNECTIONS,
+        request.connections,
         *consequences.limits(
             draft.pod,
             scene.owners,

@@ -7,13 +7,17 @@ consistent listing made after the change.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from integrations.kubernetes import escalating
+from integrations.kubernetes import escalating, probing_table
 from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.enforcement_class import Class
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.owners import ready_replicas
 from integrations.kubernetes.paths import collection, named
+from integrations.kubernetes.probing import Broken
+from integrations.kubernetes.probing_verdict import Findings, judge
 from integrations.kubernetes.quarantine import LABEL
 from responder.errors import NotFound, StepFailed
 from responder.model import Plan, Verdict, VerdictLevel
@@ -23,10 +27,10 @@ __all__ = ["verify"]
 
 
 async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
-    """Read pod and policies afresh and judge them; `residual` when something gets through.
+    """Read pod and policies afresh, try packets where that is configured, and judge all three.
 
-    Never says more than `applied`: no packet was tried. Raises `StepFailed` when label or
-    policy is not there.
+    `probing_verdict` has the table of verdicts; without a probe image `applied` is the most.
+    Raises `StepFailed` when label or policy is not there.
     """
     api = fleet.api(call)
     data = plan.data
@@ -37,18 +41,44 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
         return Verdict(level=VerdictLevel.RESIDUAL, residual=("the pod is gone",))
     policies = await api.items(collection("NetworkPolicy", namespace))
     _must_hold(data, pod, policies)
-    still = await escalating.still_open(fleet, api, pod, policies, data, LABEL)
-    limits = tuple(text for text in plan.residual if text not in data["still"])
+    found = Findings(
+        still=await escalating.still_open(fleet, api, pod, policies, data, LABEL),
+        kind=fleet.network(api),
+        limits=tuple(text for text in plan.residual if text not in data["still"]),
+    )
+    judged = judge(await _with_packets(fleet, api, call, pod, found))
     return Verdict(
-        level=VerdictLevel.RESIDUAL if still else VerdictLevel.APPLIED,
-        residual=(*still, *limits),
+        level=judged.level,
+        residual=judged.residual,
         checks={
             "label": f"{LABEL}={data['label']}",
             "policy": f"{data['policy']} denies ingress and egress",
             "policies": f"{len(policies)} in namespace {namespace} judged again",
+            **judged.checks,
             **await _replaced(api, data),
         },
     )
+
+
+async def _with_packets(fleet: Fleet, api: Api, call: Call, pod: Json, found: Findings) -> Findings:
+    """The same findings with what was tried, where the configuration wants packets tried.
+
+    Afterwards the network plug-in itself is tried, if it is time to; nobody waits for that.
+    """
+    settings = api.connection.settings.probe
+    if not settings.on:
+        return found
+    addresses = [entry.get("ip") for entry in (pod.get("status") or {}).get("hostIPs") or []]
+    cuts = found.kind is Class.CUTS
+    packets = await fleet.probers[api.cluster].examine(api, call.key, pod, cuts=cuts)
+    found = replace(found, packets=packets, own=frozenset(filter(None, addresses)))
+    if settings.cut_flows and not packets.fault and not cuts:
+        try:
+            found = replace(found, table=await probing_table.read(api, call.key, pod))
+        except Broken as error:
+            found = replace(found, why_no_table=str(error))
+    fleet.enforcement[api.cluster].kick()
+    return found
 
 
 async def _replaced(api: Api, data: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from integrations.github.settings import ForgeSettings
+from integrations.kubernetes.probe_settings import ProbeSettings
 from integrations.kubernetes.settings import ClusterSettings
 from integrations.registry import RegistrySettings
 from responder import settings as settings_module
@@ -135,12 +136,18 @@ def test_the_example_names_every_key_of_a_section(section: str, model: type[Base
 
 @pytest.mark.parametrize(
     ("tables", "model"),
-    [("clusters", ClusterSettings), ("forges", ForgeSettings), ("registries", RegistrySettings)],
-    ids=["clusters", "forges", "registries"],
+    [
+        ("clusters", ClusterSettings),
+        ("clusters.prod.probe", ProbeSettings),
+        ("forges", ForgeSettings),
+        ("registries", RegistrySettings),
+    ],
+    ids=["clusters", "probe", "forges", "registries"],
 )
 def test_the_example_names_every_key_of_an_integration(tables: str, model: type[BaseModel]) -> None:
     """Over all tables of the section together, written or as a comment."""
     named = set(re.findall(r"^#? ?([a-z_]+) =", EXAMPLE, re.MULTILINE))
+    named |= set(re.findall(r"^\[[a-z]+\.[a-z]+\.([a-z_]+)\]", EXAMPLE, re.MULTILINE))
 
     assert keys(model) - named - {"in_cluster"} == set()
     assert "in_cluster = true" in EXAMPLE
@@ -202,13 +209,13 @@ def test_no_role_of_the_shipped_playbooks_reaches_too_far() -> None:
     for rule in rules:
         assert not never & set(rule["resources"])
         assert "admissionregistration.k8s.io" not in rule["apiGroups"]
+        assert not ("pods" in rule["resources"] and "create" in rule["verbs"])
         _must_lead_nowhere(rule)
 
 
 def _must_lead_nowhere(rule: Mapping[str, Any]) -> None:
     assert not {"*", "escalate", "bind", "impersonate"} & set(rule["verbs"])
     assert not {"*", "nodes/proxy", "pods/exec"} & set(rule["resources"])
-    assert not ("pods" in rule["resources"] and "create" in rule["verbs"])
     reads = {"get", "watch"} & set(rule["verbs"])
     assert not ("secrets" in rule["resources"] and reads)
 
@@ -225,8 +232,17 @@ def test_what_reaches_far_stands_in_a_role_of_its_own() -> None:
     for item in roles(catalogue()):
         for rule in item.get("rules", []):
             _must_lead_nowhere(rule)
+            _must_start_pods_at_home(item, rule)
             for resource in rule["resources"]:
                 assert item["metadata"]["name"].startswith(far.get(resource, "responder"))
+
+
+def _must_start_pods_at_home(item: Mapping[str, Any], rule: Mapping[str, Any]) -> None:
+    """Whoever may create a pod has every secret of its namespace: only ours, for probes alone."""
+    if "pods" in rule["resources"] and "create" in rule["verbs"]:
+        assert item["kind"] == "Role"
+        assert item["metadata"]["namespace"] == "responder"
+        assert item["metadata"]["name"] in {"responder-prober-home", "responder-flows-home"}
 
 
 async def test_shipped_playbooks_load_and_pass_their_own_tests() -> None:

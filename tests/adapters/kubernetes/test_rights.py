@@ -18,7 +18,10 @@ from tests.real.kubelet import FakeKubelet
 
 pytestmark = pytest.mark.control_plane
 
-CHANGING = [info for info in INFOS if info.name != "kubernetes.snapshot"]
+# their containers must run: tests/cluster/test_probe_rights.py does the same on a node
+ON_A_NODE = frozenset({"kubernetes.cut_flows", "kubernetes.probe_network"})
+HERE = [info for info in INFOS if info.name not in ON_A_NODE]
+CHANGING = [info for info in HERE if info.name != "kubernetes.snapshot"]
 EACH_RIGHT = [
     (info, lost)
     for info in CHANGING
@@ -32,7 +35,7 @@ EACH_RIGHT = [
 SNAPSHOT = next(info for info in INFOS if info.name == "kubernetes.snapshot")
 
 
-@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+@pytest.mark.parametrize("info", HERE, ids=lambda info: info.name)
 async def test_an_action_works_with_its_declared_rights_and_no_other(
     control_plane: ControlPlane, namespace: str, info: ActionInfo
 ) -> None:
