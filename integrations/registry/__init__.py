@@ -19,10 +19,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from integrations.registry.attesting import sigstore_verify
 from integrations.registry.client import Registries, Registry, RegistrySettings
 from integrations.registry.gating import ImageGate
 from integrations.registry.inspecting import InspectImage
 from integrations.registry.reports import Reports
+from integrations.registry.tracing import ImageTrace
 from responder.clock import World
 from responder.errors import ConfigError
 from responder.ports import Integration, Kit
@@ -35,6 +37,8 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     known = {host: Registry(host, _settings(host, table), world) for host, table in section.items()}
     registries = Registries(known)
     reports = Reports(kit.evidence, kit.artefact, world)
+    verify = sigstore_verify()
+    gate = ImageGate(registries, reports, kit.images, verify)
 
     async def close() -> None:
         """Close every registry and the reader of reports."""
@@ -42,7 +46,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         reports.close()
 
     return Integration(
-        actions=(InspectImage(registries), ImageGate(registries, reports)),
+        actions=(InspectImage(registries), gate, ImageTrace(registries, kit.images, verify)),
         checks={f"registry {host}": registry.ping for host, registry in known.items()},
         digest_of=registries.digest,
         close=close,

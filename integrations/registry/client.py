@@ -14,10 +14,10 @@ import hashlib
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import aiohttp
@@ -29,6 +29,8 @@ from integrations._images import ImageName, is_digest, is_tag, parse_image
 from responder.clock import World
 from responder.errors import NotFound, StepFailed
 from responder.model import Secret
+
+T = TypeVar("T")
 
 __all__ = ["Described", "Registries", "Registry", "RegistrySettings"]
 
@@ -170,6 +172,10 @@ class Registry:
     async def manifest(self, repository: str, reference: str) -> tuple[str, dict[str, Any]]:
         """Digest and content of a manifest; raises `NotFound`."""
         return await self._manifest(repository, reference)
+
+    async def beside(self, call: Callable[[], T]) -> T:
+        """Run something that computes for a while in this registry's own pool."""
+        return await self._caller.in_pool(call)
 
     async def ping(self) -> str:
         """`ok` when the registry answers its base path; for the doctor."""

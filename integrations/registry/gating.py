@@ -10,18 +10,20 @@ VEX document excuses. It reads only, and it never believes a report of another i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from integrations._images import ImageName, is_digest, parse_image
 from integrations._scans.gate import Asked, Ruling, judge
+from integrations.registry.attesting import Verify
 from integrations.registry.client import Described, Registries
 from integrations.registry.inspecting import PULL
 from integrations.registry.reports import Reports
+from integrations.registry.tracing import attested, route_of
 from responder.errors import NotFound, StepFailed
 from responder.model import Effect, Plan, Severity, Verdict, VerdictLevel
-from responder.ports import ActionInfo, Call, Done, Param, Pending
+from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending
 from responder.text import for_terminal, suggestion
 
 __all__ = ["ImageGate"]
@@ -50,6 +52,11 @@ INFO = ActionInfo(
         "digest": Param(type="string", summary="digest that the pipeline says it pushed"),
         "tag": Param(type="string", summary="tag that must mean the new image in the registry"),
         "revision": Param(type="string", summary="commit that the new image must be labelled with"),
+        "provenance": Param(
+            type="string",
+            summary='"required": an attestation that the route\'s own workflow signed',
+            default="",
+        ),
         "old_report": Param(
             type="string", summary="evidence with the old report", default="scan-old.json"
         ),
@@ -82,9 +89,17 @@ class ImageGate:
 
     info = INFO
 
-    def __init__(self, registries: Registries, reports: Reports) -> None:
+    def __init__(
+        self,
+        registries: Registries,
+        reports: Reports,
+        routes: Sequence[ImageRoute] = (),
+        verify: Verify | None = None,
+    ) -> None:
         self._registries = registries
         self._reports = reports
+        self._routes = tuple(routes)
+        self._verify = verify
 
     async def plan(self, call: Call) -> Plan:
         """An empty plan; raises `StepFailed` for what cannot be compared at all."""
@@ -102,7 +117,12 @@ class ImageGate:
         old, new = _images(call)
         found = await self._found(new)
         ruling = await self._ruling(call, old, new, found)
-        refusals = (*await self._digests(call, new), *_origin(call, found), *ruling.refusals)
+        refusals = (
+            *await self._digests(call, new),
+            *_origin(call, found),
+            *await self._provenance(call, new),
+            *ruling.refusals,
+        )
         if refusals:
             raise StepFailed(_refused(new, refusals))
         return Done(
@@ -186,6 +206,20 @@ class ImageGate:
                 refusals.append(f"the tag {tag} is not it: expected {new.digest}, got {means}")
         return refusals
 
+    async def _provenance(self, call: Call, new: ImageName) -> list[str]:
+        """Why the provenance that was asked for is not shown, or nothing."""
+        asked_for = str(call.params.get("provenance") or "")
+        if not asked_for:
+            return []
+        route = route_of(self._routes, new)
+        found = await attested(self._registries, new, route, self._verify)
+        wanted = str(call.params.get("revision") or "")
+        good = [one for one in found if one.verified and wanted in {"", one.revision}]
+        if good:
+            return []
+        why = "; ".join(dict.fromkeys(one.refused or "of another revision" for one in found))
+        return [f"no attestation was verified: {why or 'the registry has none'}"]
+
 
 _OLD, _NEW, _VEX = "scan-old.json", "scan-new.json", "vex.json"
 
@@ -210,6 +244,8 @@ def _asked(call: Call) -> Asked:
     known = [one.name.lower() for one in Severity if one > Severity.INFO]
     if level not in known:
         raise StepFailed(f'threshold "{for_terminal(level, 40)}": {suggestion(level, known)}')
+    if (kind := str(call.params.get("provenance") or "")) not in {"", "required"}:
+        raise StepFailed(f'provenance "{for_terminal(kind, 40)}": expected "required" or nothing')
     findings = call.params.get("findings")
     if findings is not None and not isinstance(findings, list | tuple):
         raise StepFailed(f"findings: expected a list of ids, got {type(findings).__name__}")

@@ -30,6 +30,7 @@ class RegistryDouble:
     store_host: str = ""  # another origin where blobs lie, when set
     manifests: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    referring: dict[str, list[Any]] | None = None  # digest -> descriptors; None: no such API
     seen: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
 
     def put_blob(self, data: bytes) -> str:
@@ -50,6 +51,16 @@ class RegistryDouble:
         config = self.put_blob(json.dumps({"config": {"Labels": dict(labels)}}).encode())
         return self.put(tag, MANIFEST, {"config": {"digest": config}, "layers": [], **manifest})
 
+    def refer(self, digest: str, data: bytes) -> None:
+        """Keep something that refers to an image: by the API where it is on, else by its tag."""
+        layer = self.put_blob(data)
+        kept = self.put(f"kept-{layer[7:19]}", MANIFEST, {"layers": [{"digest": layer}]})
+        descriptor = {"digest": kept, "artifactType": "application/vnd.in-toto+json"}
+        if self.referring is not None:
+            self.referring.setdefault(digest, []).append(descriptor)
+        else:
+            self.put(digest.replace(":", "-"), INDEX, {"manifests": [descriptor]})
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         self.seen.append((request.method, request.path, dict(request.headers)))
@@ -64,6 +75,11 @@ class RegistryDouble:
         if request.path == "/v2/":
             return web.json_response({})
         kind, _, reference = request.path.rpartition("/")
+        if request.path.endswith("/tags/list"):
+            return web.json_response({"tags": [t for t in self.manifests if ":" not in t]})
+        if kind.endswith("/referrers") and self.referring is not None:
+            named = self.referring.get(reference, [])
+            return web.json_response({"mediaType": INDEX, "manifests": named}, content_type=INDEX)
         return self._manifest(reference) if kind.endswith("manifests") else self._blob(reference)
 
     def _token(self, request: web.Request) -> web.Response:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from integrations.registry import setup
+from integrations.registry.gating import ImageGate
 from responder.clock import World
 from responder.errors import StepFailed
 from responder.model import Target, VerdictLevel
-from responder.ports import Action, Call, Kit
+from responder.ports import Call, Kit
 from tests.adapters.scans.reports import Seen, Weak, openvex, report
 from tests.doubles.registry import INDEX, RegistryDouble, running_registry
 
@@ -57,7 +58,7 @@ class Stage:
 
     double: RegistryDouble
     shelf: Shelf
-    gate: Action
+    gate: ImageGate
     old: str
     new: str
 
@@ -98,7 +99,7 @@ async def stage(*, reads: bool = True) -> AsyncIterator[Stage]:
         shelf = Shelf()
         kit = Kit(evidence=shelf, artefact=shelf.read if reads else None)
         made = setup({double.host: {"insecure": True}}, World(), kit)
-        gate = next(one for one in made.actions if one.info.name == "image.gate")
+        gate = next(one for one in made.actions if isinstance(one, ImageGate))
         try:
             yield Stage(double, shelf, gate, old, new)
         finally:
