@@ -14,3 +14,12 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"a real part is missing: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def optional(reason: str) -> NoReturn:
+    """Skip with the reason, in CI too.
+
+    Only for a part that proves again what tests without it prove, and that a machine of the usual
+    kind does not have; never for the one proof of anything.
+    """
+    pytest.skip(f"an optional part is missing: {reason}")
