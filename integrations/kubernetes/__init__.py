@@ -39,6 +39,7 @@ from integrations.kubernetes.pause import PauseSwitch
 from integrations.kubernetes.probing_isolation import Prober
 from integrations.kubernetes.rights import Rights, doctor
 from integrations.kubernetes.settings import read
+from integrations.kubernetes.watching import ClusterWatch
 from responder.clock import World
 from responder.model import Effect
 from responder.ports import Action, ActionInfo, Integration, Kit, needed
@@ -92,6 +93,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         for name, link in links.items()
         if link.settings.pause
     }
+    watches = {name: ClusterWatch(link) for name, link in links.items() if link.settings.watch}
     return Integration(
         actions=_actions(fleet, kit),
         resolvers={
@@ -101,12 +103,14 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
             f"kubernetes:{name}": partial(_check, link, switches.get(name), kit)
             for name, link in links.items()
         }
+        | {f"kubernetes:{name} watch": partial(_heard, one, kit) for name, one in watches.items()}
         | {
             f"kubernetes:{name} network": one.told
             for name, one in enforcement.items()
             if links[name].settings.probe.on
         },
         pausers=tuple(switches.values()),
+        watchers=tuple(watches.values()),
         permissions=NEEDS,
         close=close,
     )
@@ -132,6 +136,12 @@ def _actions(fleet: Fleet, kit: Kit) -> tuple[Action, ...]:
         cut_flows.CutFlows(fleet, kit.evidence),
         probe_network.ProbeNetwork(fleet),
     )
+
+
+async def _heard(watch: ClusterWatch, kit: Kit) -> str:
+    """For `doctor`: whether changes by others are heard at once, where something is looked at."""
+    used = kit.used() if kit.used else {info.name for info in INFOS}
+    return await watch.told() if any(i.recheck and i.name in used for i in INFOS) else "ok"
 
 
 async def _check(link: Connection, switch: PauseSwitch | None, kit: Kit) -> str:

@@ -136,7 +136,7 @@ class Connection:
         tls = self._base.startswith("https://")
         self._server_name = (configuration.tls_server_name or None) if tls else None
         connector = aiohttp.TCPConnector(
-            limit=2 * self.settings.max_in_flight + 8,
+            limit=2 * self.settings.max_in_flight + 16 + 2 * len(self.settings.namespaces),
             ssl=context if tls else False,
             keepalive_timeout=60,
             ttl_dns_cache=60,

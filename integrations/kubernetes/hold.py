@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.kubernetes import admission, holding
+from integrations.kubernetes import admission, holding, standing
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist, reference
 from integrations.kubernetes.owners import controller_of, treatment
@@ -48,6 +48,7 @@ INFO = ActionInfo(
     containment=True,
     concern="admission",
     timeout=30.0,
+    recheck=standing.RECHECK,
     example={"pod": "shop/cart-7f9c"},
 )
 _LOOKS = 40  # how often the lock is tried until it holds: the API server reads policies each second
@@ -139,6 +140,12 @@ class HoldPod:
             residual=(*open_, *_limits(pod)),
             checks={name: text or "passed" for name, text in locks.items()},
         )
+
+    async def recheck(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
+        """The same long afterwards; see `standing` for the three answers it may give."""
+        found = holding.Hold(**plan.data["hold"])
+        api = self.fleet.api(call)
+        return await standing.hold(api, found, lambda: self.verify(call, plan, result))
 
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """Take the locks away; the quarantine stays. Raises `Conflict` with the difference."""

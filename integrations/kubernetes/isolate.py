@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from integrations.kubernetes import release, surroundings, verifying
+from integrations.kubernetes import release, standing, surroundings, verifying, watching
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.consequences import claims_of
 from integrations.kubernetes.enforcement_class import CONNECTIONS
@@ -72,12 +72,14 @@ INFO = ActionInfo(
         right("Service", "list", why="which services lose an endpoint"),
         right("EndpointSlice", "list", why="which services lose their last endpoint"),
         right("PodDisruptionBudget", "list", why="which budgets are crossed"),
+        *watching.RIGHTS,
         *LOOKING,
         *WRITING,
     ),
     undoable=True,
     containment=True,
     timeout=30.0,
+    recheck=standing.RECHECK,
     example={"pod": "shop/cart-7f9c", "expires": "4h"},
 )
 _NATIVE = ("native", "foreign")  # levels that may use a deny of the network plug-in
@@ -158,6 +160,13 @@ class QuarantinePod:
         Raises `StepFailed` when label or policy is not there.
         """
         return await verifying.verify(self.fleet, call, plan)
+
+    async def recheck(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
+        """The same long afterwards; see `standing` for the three answers it may give."""
+        api = self.fleet.api(call)
+        return await standing.isolation(
+            api, plan.data, lambda: verifying.verify(self.fleet, call, plan)
+        )
 
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """Put the labels back and delete the policy. Raises `Conflict` with the difference."""

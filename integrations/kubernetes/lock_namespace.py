@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.kubernetes import admission
+from integrations.kubernetes import admission, standing
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist
 from integrations.kubernetes.paths import collection, named, valid_name
@@ -52,6 +52,7 @@ INFO = ActionInfo(
     on_expiry="revert",
     always_asks=True,
     timeout=30.0,
+    recheck=standing.RECHECK,
     example={"namespace": "shop", "expires": "1h"},
 )
 _SPEC = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -108,6 +109,11 @@ class LockNamespace:
             residual=(*still, *_LIMITS),
             checks={"policy": f"{name} denies ingress and egress of every pod"},
         )
+
+    async def recheck(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
+        """The same long afterwards; see `standing` for the three answers it may give."""
+        api = self.fleet.api(call)
+        return await standing.lock(api, plan.data, lambda: self.verify(call, plan, result))
 
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """Delete the policy. Raises `Conflict` when somebody has changed it since."""

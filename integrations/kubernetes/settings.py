@@ -42,6 +42,7 @@ class ClusterSettings(BaseModel):
     # enough, because a CRD alone denies nothing
     enforced: tuple[Literal["ClusterNetworkPolicy", "AdminNetworkPolicy"], ...] = ()
     probe: ProbeSettings = ProbeSettings()
+    watch: bool = True  # hear at once of changes that may open an isolation
     request_timeout: float = Field(default=10.0, gt=0, le=300)
     max_in_flight: int = Field(default=16, ge=1, le=256)
     dry_run_plans: bool = True  # ask the API server for every write of a plan with dryRun=All
