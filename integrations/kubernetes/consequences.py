@@ -139,22 +139,19 @@ def _ways_out(pod: Json) -> Iterator[str]:
 
 
 def claims_of(pod: Json) -> list[str]:
-    """The volume claims that a pod uses, those made for it included."""
-    found = []
-    for volume in (pod.get("spec") or {}).get("volumes") or []:
-        if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
-            found.append(claim)
-        elif volume.get("ephemeral"):
-            found.append(f"{pod['metadata']['name']}-{volume['name']}")
-    return sorted(found)
+    """The volume claims that a pod names; one made for each pod anew is no matter to others."""
+    claims = [
+        (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        for volume in (pod.get("spec") or {}).get("volumes") or []
+    ]
+    return sorted(name for name in claims if name)
 
 
 def _volumes(pod: Json, claims: Mapping[str, Json]) -> Iterator[str]:
     """A volume for one node at a time stays with the isolated pod: its replacement may wait."""
-    own = f"{pod['metadata']['name']}-"
     for name in claims_of(pod):
         modes = set((claims.get(name, {}).get("spec") or {}).get("accessModes") or [])
-        if name.startswith(own) or (modes and not modes <= _ONE_NODE):
+        if modes and not modes <= _ONE_NODE:
             continue
         what = "can be used" if modes else "may be usable"
         where = "by one pod only" if "ReadWriteOncePod" in modes else "on one node only"

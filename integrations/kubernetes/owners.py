@@ -187,8 +187,8 @@ def _by_kind(owner: Owner) -> Treatment:
             return Treatment(
                 strip=True,
                 consequence=f"{owner.label} counts the pod as lost and runs its work again",
-                restoring=f"{owner.label} has started another try meanwhile, which goes on; the "
-                "finalizer that it took off the pod does not come back",
+                restoring=f"{owner.label} takes it back and, while another try runs, deletes one "
+                "of them",
             )
         case "StatefulSet":
             why = "cannot start another pod of this name while this one exists"

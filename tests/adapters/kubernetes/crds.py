@@ -218,7 +218,7 @@ def _is_listed(plane: ControlPlane, group: str, version: str, plural: str) -> bo
 
 
 def make(plane: ControlPlane, kind: str, body: dict[str, Any]) -> None:
-    """Create a cluster-wide object and wait until the API server's cache has it, as plans ask it."""
+    """Create a cluster-wide object; wait until the API server's cache has it: plans ask that."""
     path, name = collection(kind), body["metadata"]["name"]
     plane.must("POST", path, body)
 
