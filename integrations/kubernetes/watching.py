@@ -99,7 +99,10 @@ class ClusterWatch:
         found = await doctor(self.link.api(), [info], self.link.settings.namespaces)
         if found == "ok":
             return found
-        return f"changes by others are found by time only, not at once: {found}"
+        return (
+            f"changes by others are found by time only, not at once: {found}; with rights in "
+            f"single namespaces, name these in clusters.{self.link.name}.namespaces"
+        )
 
     def _streams(self) -> list[_Stream]:
         places = self.link.settings.namespaces or ("",)
