@@ -15,6 +15,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 __all__ = ["Flow", "Socket", "own_addresses", "read_flows", "read_sockets"]
 
+_PARTS = 5  # word, two ends, two counters
+
 Ends = frozenset[tuple[str, int]]
 
 
@@ -58,19 +60,29 @@ def _text(end: tuple[str, int]) -> str:
 
 
 def read_sockets(lines: Sequence[str]) -> tuple[Socket, ...] | None:
-    """What the container inside the pod told; None when it could not see the connections."""
-    if "seen proc" in lines:
-        found = [line.split() for line in lines if line.startswith("bare ")]
-        ends = [(_hex_end(one[1]), _hex_end(one[2])) for one in found if len(one) == 3]  # noqa: PLR2004
-        return tuple(Socket(a, b, None) for a, b in ends if not _loops(b))
-    if "seen ss" not in lines:
-        return None
+    """What the container inside the pod told; None when it could not see all connections.
+
+    It tells how many there were, so that a list that was cut short is not taken for whole.
+    """
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        how, _, count = rest.partition(" ")
+        if word == "seen" and how in {"ss", "proc"} and count.isdigit():
+            found = _bare(lines) if how == "proc" else _compared(lines)
+            whole = found if len(found) == int(count) else None
+            return whole and tuple(one for one in whole if not _loops(one.peer))
+    return None
+
+
+def _bare(lines: Iterable[str]) -> tuple[Socket, ...]:
+    found = [line.split() for line in lines if line.startswith("bare ")]
+    return tuple(Socket(_hex_end(one[1]), _hex_end(one[2]), None) for one in found)
+
+
+def _compared(lines: Sequence[str]) -> tuple[Socket, ...]:
+    """What the later look shows, against the earlier one; what is new has moved."""
     was, now = _counted(lines, "was "), _counted(lines, "is ")
-    return tuple(
-        Socket(local, peer, moved=count != was[local, peer] if (local, peer) in was else True)
-        for (local, peer), count in now.items()
-        if not _loops(peer)
-    )
+    return tuple(Socket(*ends, moved=was.get(ends) != counts) for ends, counts in now.items())
 
 
 def _counted(
@@ -78,9 +90,9 @@ def _counted(
 ) -> dict[tuple[tuple[str, int], tuple[str, int]], tuple[str, ...]]:
     found = {}
     for line in lines:
-        if line.startswith(word):
-            _, local, peer, *counts = line.split()
-            found[_end(local), _end(peer)] = tuple(counts)
+        parts = line.split()
+        if line.startswith(word) and len(parts) == _PARTS:  # the first one may be cut in two
+            found[_end(parts[1]), _end(parts[2])] = tuple(parts[3:])
     return found
 
 

@@ -56,7 +56,7 @@ printf %s "$word" >/dev/termination-log
 # twice, until nothing moves or the rounds are over: … seconds-between rounds
 INSIDE = f"""{_ONCE}
 part() {{
-  ss -HOtin state established 2>/dev/null | head -n 24 | while read -r _ _ from to rest; do
+  ss -HOtin state established 2>/dev/null | head -n 16 | while read -r _ _ from to rest; do
     got=0; sent=0
     for one in $rest; do
       case $one in bytes_received:*) got=${{one#*:}} ;; bytes_acked:*) sent=${{one#*:}} ;; esac
@@ -75,15 +75,19 @@ bare() {{
 }}
 until_wanted "$@"
 {{
-  echo "word $word"
   if command -v ss >/dev/null; then
     round=0
     while :; do
       was=$(part); sleep "$5"; is=$(part); round=$((round + 1))
       if [ "$was" = "$is" ] || [ "$round" -ge "$6" ]; then break; fi
     done
-    show was "$was"; show is "$is"; echo "seen ss"
-  else bare 2>/dev/null | head -n 40; echo "seen proc"; fi
+    show was "$was"; show is "$is"
+    echo "seen ss $(ss -Htn state established | wc -l)"
+  else
+    bare 2>/dev/null | head -n 30
+    echo "seen proc $(bare 2>/dev/null | wc -l)"
+  fi
+  echo "word $word"
 }} >/dev/termination-log
 """
 

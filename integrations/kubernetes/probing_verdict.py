@@ -5,7 +5,8 @@
 | something is still allowed | any | any | residual |
 | closed | one got through, or nothing enforces here | any | residual: "not enforced" |
 | closed | denied both ways, control passed | one moves or may live on | residual: "open flow" |
-| closed | denied both ways, control passed | none | proven |
+| closed | denied both ways, control passed | none, by a plug-in that cuts or the node | proven |
+| closed | denied both ways, control passed | none over TCP; who knows of others | enforced |
 | closed | denied on the way in, way out not tried | none seen, or not listed | enforced |
 | closed | not tried, or the control failed | any | applied |
 
@@ -26,6 +27,7 @@ from responder.model import VerdictLevel
 
 __all__ = ["Findings", "judge"]
 
+_TCP_ALONE = "what goes on without TCP may live on: the node's connection table was not read"
 _NOT_TRIED = "no packet was tried: no probe image is configured"
 
 
@@ -115,6 +117,8 @@ def _unknown(found: Findings, *, tried: bool) -> Iterator[str]:
         yield f"the way out of the pod was not tried: {packets.why_no_egress}"
     if packets.sockets is None:
         yield CONNECTIONS[found.kind]
+    elif tried and found.table is None and found.kind is not Class.CUTS:
+        yield _TCP_ALONE
     if found.why_no_table:
         yield f"the node's connection table was not read: {found.why_no_table}"
 
