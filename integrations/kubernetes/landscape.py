@@ -58,18 +58,33 @@ class Scout:
         self._clock = clock
         self._until = 0.0
         self._denied_until = 0.0
-        self._seen = Landscape()
+        self._seen: Landscape | None = None
+        self._looking = asyncio.Lock()
 
     async def look(self, api: Api, *, again: bool = False) -> Landscape:
-        """What the cluster has; read anew when the last look is old, or (`again`) has failed."""
-        if self._clock.monotonic() >= self._until or (again and self._seen.unread):
-            asks = self._clock.monotonic() >= self._denied_until
-            self._seen = await _look(api, hooks=asks)
-            if asks and self._seen.hooks is None and not self._seen.unread:
-                self._denied_until = self._clock.monotonic() + _DENIED
-            pause = _RETRY if self._seen.unread else _REMEMBER
-            self._until = self._clock.monotonic() + pause
-        return self._seen
+        """What the cluster has; read anew when the last look is old, or (`again`) has failed.
+
+        One look at a time: who comes meanwhile gets the last one, or waits for the first.
+        """
+        if self._seen and (self._is_fresh(again=again) or self._looking.locked()):
+            return self._seen
+        async with self._looking:
+            if self._seen is None or not self._is_fresh(again=again):
+                self._seen = await self._anew(api)
+            return self._seen
+
+    def _is_fresh(self, *, again: bool) -> bool:
+        failed = again and bool(self._seen and self._seen.unread)
+        return self._clock.monotonic() < self._until and not failed
+
+    async def _anew(self, api: Api) -> Landscape:
+        asks = self._clock.monotonic() >= self._denied_until
+        seen = await _look(api, hooks=asks)
+        now = self._clock.monotonic()
+        self._until = now + (_RETRY if seen.unread else _REMEMBER)
+        if asks and seen.hooks is None and not seen.unread:
+            self._denied_until = now + _DENIED
+        return seen
 
 
 async def _look(api: Api, *, hooks: bool) -> Landscape:

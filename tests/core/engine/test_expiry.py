@@ -11,6 +11,8 @@ import pytest
 from responder.clock import SECOND
 from responder.engine.machine import LATE, decide
 from responder.engine.state import RunState
+from responder.model import Plan
+from responder.ports import Call
 from tests.core.engine.bench import ANNA, Bench, bench
 from tests.core.engine.runs import NOW, Said, applied, run_of
 from tests.core.engine.test_driver import MARK, playbook
@@ -138,6 +140,26 @@ async def test_an_action_that_always_asks_waits_even_in_enforce(
         await b.until(run, "waiting-approval")
         assert b.things.state == {}
         assert any("fake.mark always asks" in line for line in await b.story())
+        await b.approve(run, "mark")
+        await b.until(run, "succeeded")
+        assert b.things.state == {"a": "yes"}
+
+
+async def test_a_plan_that_asks_waits_even_in_enforce_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An action asks for some plans and not for others: by what the plan would change."""
+    plan_as_ever = Mark.plan
+
+    async def asking(self: Mark, call: Call) -> Plan:
+        return replace(await plan_as_ever(self, call), asks="it changes what others own")
+
+    monkeypatch.setattr(Mark, "plan", asking)
+    async with bench(tmp_path, [playbook(MARK)]) as b:
+        run = await b.start("p", thing="a")
+        await b.until(run, "waiting-approval")
+        assert b.things.state == {}
+        assert any("it changes what others own" in line for line in await b.story())
         await b.approve(run, "mark")
         await b.until(run, "succeeded")
         assert b.things.state == {"a": "yes"}
