@@ -25,9 +25,10 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
 
     Raises `ConfigError` that names the table and key. It does no I/O.
     """
+    from integrations._pipeline import PipelineRun
     from integrations.github.artifacts import Downloads
     from integrations.github.client import Forge
-    from integrations.github.pipeline import PipelineRun
+    from integrations.github.pipeline import Workflows
     from integrations.github.settings import read
     from integrations.github.webhook import GitHubHints
 
@@ -36,6 +37,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         _check_route(route, checked)
     forges = {name: Forge(name, settings, world) for name, settings in checked.items()}
     parts = {name: (forge, Downloads(forge, world, kit.evidence)) for name, forge in forges.items()}
+    flows = {name: Workflows(forge, downloads) for name, (forge, downloads) in parts.items()}
 
     async def close() -> None:
         """Close every forge's connections and pool."""
@@ -45,7 +47,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
 
     return Integration(
         sources=(GitHubHints(world),),
-        actions=(PipelineRun(parts, kit.images, kit.digest_of, world),) if forges else (),
+        actions=(PipelineRun(flows, kit.images, kit.digest_of, world),) if forges else (),
         checks={f"forge {name}": forge.check for name, forge in forges.items()},
         close=close,
     )

@@ -29,7 +29,8 @@ from github.WorkflowRun import WorkflowRun
 from urllib3.exceptions import NewConnectionError
 
 from integrations._calling import Caller, Fault, FaultKind, retry_after
-from integrations.github.runs import Run
+from integrations._forge import Run
+from integrations.github.runs import judge
 from integrations.github.settings import ForgeSettings
 from responder.clock import SECOND, World, iso
 from responder.errors import NotFound, StepFailed
@@ -217,8 +218,7 @@ def _run(run: WorkflowRun) -> Run:
         id=run.id,
         attempt=run.run_attempt or 1,
         title=run.display_title or "",
-        status=run.status or "",
-        conclusion=run.conclusion or "",
+        state=judge(run.status or "", run.conclusion or ""),
         url=run.html_url or "",
         created=int(run.created_at.timestamp() * SECOND),
     )

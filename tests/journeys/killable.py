@@ -26,7 +26,7 @@ import kubernetes.aio.client
 import kubernetes.aio.config
 
 import integrations
-from integrations.github import pipeline
+from integrations import _pipeline as pipeline
 from integrations.kubernetes import delete, redeploy
 from responder import wiring
 from responder.sandbox import __main__ as sandbox
@@ -95,6 +95,8 @@ async def _serve(order: dict[str, Any]) -> None:
     settings = sandbox_settings(
         order["addresses"],
         folder,
+        # a watch hears when it hears: moments of its own would not be the same each time
+        clusters={"sandbox": {"api": order["addresses"]["cluster"], "watch": False}},
         forges={"sandbox": {**_FORGE, "base_url": order["addresses"]["forge"]}},
         playbooks__folders=[order["playbooks"]],
         playbooks__shipped=[],
