@@ -271,7 +271,7 @@ class Performer:
         action, plan = self._action(step), self._recorded(state)
         call, urgency = self._call(run, step, state, state.params, command), self._urgency(run)
         if command.kind is Kind.RECHECK:
-            return await self._truths.look(state, action, call, plan, urgency)
+            return await self._truths.look(run, state, action, call, plan, urgency)
         return await self._truths.put_back(run, state, action, call, plan, urgency)
 
     async def _undo(

@@ -56,7 +56,7 @@ class Rechecking:
     paused: Callable[[], str]
 
     async def look(
-        self, state: StepState, action: Action, call: Call, plan: Plan, urgency: int
+        self, run: RunState, state: StepState, action: Action, call: Call, plan: Plan, urgency: int
     ) -> list[Event]:
         """What is true now: nothing for the journal, unless it is something else than before."""
         ask = _asker(action, call, plan, state)
@@ -69,7 +69,7 @@ class Rechecking:
                     async with self.locks.hold(objects_of(plan)):
                         return self._told(state, await ask())
         except NotFound as error:
-            return [self._over(state, str(error))]
+            return [self._over(run, state, str(error))]
         except StepFailed as error:
             return self._lost(state, str(error))
         except Exception as error:  # noqa: BLE001 - nobody could look; what was seen before stays
@@ -84,7 +84,7 @@ class Rechecking:
                 async with asyncio.timeout(action.info.timeout):
                     return await self._put_back(run, state, action, call, plan)
         except NotFound as error:
-            return [self._over(state, str(error))]
+            return [self._over(run, state, str(error))]
         except _LATER as error:
             return [self._waits(state, _text(error))]
         except Conflict as error:
@@ -159,14 +159,14 @@ class Rechecking:
             data["lost"] = lost
         return Event("truth_changed", self.world.clock.now(), data)
 
-    def _over(self, state: StepState, why: str) -> Event:
-        return self._event(
-            "truth_ended",
-            step=state.id,
-            reason=why,
-            verdict=truth.lost_verdict(why),
-            before=dict(state.verdict or {}),
-        )
+    def _over(self, run: RunState, state: StepState, why: str) -> Event:
+        """Nothing is left to hold. Where a later step of the run did it, the verdict stays."""
+        data: dict[str, Any] = {"step": state.id, "reason": why}
+        if truth.taken_over(run, state):
+            data["expected"] = True
+        else:
+            data["verdict"] = truth.lost_verdict(why)
+        return Event("truth_ended", self.world.clock.now(), data)
 
     def _waits(self, state: StepState, error: str) -> Event:
         until = self.world.clock.now() + int(_WAIT * SECOND)

@@ -83,7 +83,7 @@ _TRUTHS = {"truth_changed", "truth_ended"}
 
 
 def _contains(run: RunState, event: Event) -> bool:
-    return run.step(event.data["step"]).stage == "contained"
+    return not event.data.get("expected") and run.step(event.data["step"]).stage == "contained"
 
 
 _REACHED = {"contained": "contained", "built": "remediating", "rolled-out": "remediating"}
@@ -158,8 +158,10 @@ def _alarms(event: Event) -> bool:
     """Whether a person must look now: less holds than they were told."""
     if event.type == "truth_changed":
         return truth.worse(event.data["before"] or None, event.data["verdict"])
-    given_up = event.type == "reassert_failed" and bool(event.data.get("final"))
-    return given_up or event.type in {"reassert_given_up", "truth_ended"}
+    if event.type == "truth_ended":
+        return not event.data.get("expected")
+    final = event.type == "reassert_failed" and bool(event.data.get("final"))
+    return final or event.type == "reassert_given_up"
 
 
 _KINDS = {"run_finished": "run", "approval_asked": "approval", "approval_expired": "approval"}
@@ -273,7 +275,9 @@ _TELLERS: Mapping[str, Callable[[RunState, Data], str]] = {
     "undo_done": lambda run, data: f"undone: {_summary(run, data)}",
     "undo_failed": lambda _run, data: f"undo of {data['step']} failed: {data['error']}",
     "truth_changed": _truth,
-    "truth_ended": lambda run, data: f"{_summary(run, data)} has ended: {data['reason']}",
+    "truth_ended": lambda run, data: (
+        "" if data.get("expected") else f"{_summary(run, data)} has ended: {data['reason']}"
+    ),
     "reassert_started": lambda run, data: (
         f"{_summary(run, data)}: put back, time {data['attempt']} of at most {truth.MOST}"
     ),

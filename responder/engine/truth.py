@@ -32,6 +32,7 @@ __all__ = [
     "lost_verdict",
     "pause",
     "still_meant",
+    "taken_over",
     "times",
     "worse",
 ]
@@ -41,6 +42,7 @@ PAUSES = (0, 5 * SECOND, 30 * SECOND)  # before the first, second and third time
 QUIET = 3600 * SECOND  # it held for so long: the count begins anew
 # Folded in memory and never saved: after a restart everything is looked at once anyway.
 PASSING = frozenset({"truth_asked", "truth_same", "truth_unseen", "reassert_waits"})
+_ENDS = {"released", "removed"}  # stages of the steps that end a containment
 HELD = "held"  # the correlation of every run that holds something
 _ORDER = [level.value for level in VerdictLevel]  # weakest first
 
@@ -154,6 +156,19 @@ def worse(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
     if after["level"] != before["level"]:
         return bool(_ORDER.index(after["level"]) < _ORDER.index(before["level"]))
     return not set(after["residual"]) <= set(before["residual"])
+
+
+def taken_over(run: RunState, step: StepState) -> bool:
+    """Whether a later step of the same run has deleted or released the same object."""
+    mine = set(_objects(step))
+    enders = (s for s in run.steps.values() if s.started and s.stage in _ENDS)
+    return any(mine & set(_objects(other)) for other in enders if other.id != step.id)
+
+
+def _objects(step: StepState) -> Iterator[tuple[str, str, str]]:
+    for change in (step.plan or {}).get("changes", ()):
+        ref = change["ref"]
+        yield ref["kind"], ref.get("namespace", ""), ref["name"]
 
 
 def joined(verdicts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _changed(step: StepState, event: Event) -> StepState:
 def _ended(step: StepState, event: Event) -> StepState:
     return replace(
         step,
-        verdict=event.data["verdict"],
+        verdict=event.data.get("verdict", step.verdict),
         over=event.data["reason"],
         look=False,
         lost="",
