@@ -91,12 +91,32 @@ def _finally(run: RunState, now: int) -> Iterator[Command]:
 def _step(run: RunState, step: Step, now: int, halted: str) -> Iterator[Command]:
     state = run.step(step.id)
     if state.status is StepStatus.EXPANDED:
-        for instance in run.instances(step.id):
-            yield from _advance(run, step, instance, now, halted)
+        yield from _instances(run, step, now, halted)
         if all(instance.status.ended for instance in run.instances(step.id)):
             yield _collect(run, step.id, now)
         return
     yield from _advance(run, step, state, now, halted)
+
+
+def _instances(run: RunState, step: Step, now: int, halted: str) -> Iterator[Command]:
+    """The elements of a for_each: all together, or so many at a time until one has failed."""
+    instances = run.instances(step.id)
+    free = len(instances)
+    if step.at_once:
+        free = step.at_once - sum(1 for one in instances if _at_work(one))
+        failed = next((one.id for one in instances if one.status is StepStatus.FAILED), "")
+        if failed and step.on_error != "continue":
+            halted = halted or f"{failed} failed"
+    for instance in instances:
+        if instance.status is StepStatus.PENDING and not halted:
+            free -= 1
+            if free < 0:
+                continue
+        yield from _advance(run, step, instance, now, halted)
+
+
+def _at_work(state: StepState) -> bool:
+    return state.status is not StepStatus.PENDING and not state.status.ended
 
 
 def _advance(  # noqa: PLR0911 - one line for each status is the clearest form

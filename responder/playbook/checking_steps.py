@@ -27,6 +27,7 @@ STEP_KEYS: Final = (
     "needs",
     "if",
     "for_each",
+    "at_once",
     "timeout",
     "retry",
     "on_error",
@@ -37,6 +38,7 @@ ON_ERROR: Final = ("stop", "continue", "undo")
 OTHERWISE: Final = ("stop", "continue")
 APPROVERS: Final = ("responder", "approver", "admin")
 MAX_STEPS: Final = 200  # more than any person reviews
+_AT_ONCE_MAX: Final = 200
 _SECOND: Final = 1_000_000
 _WEEK: Final = 7 * 86_400 * _SECOND
 
@@ -166,6 +168,7 @@ def _step(
         needs=needs,
         condition=condition,
         for_each=each,
+        at_once=_at_once(report, keys),
         timeout=_seconds(report, keys, "timeout", _SECOND),
         retry=_retry(report, keys["retry"]) if "retry" in keys else None,
         on_error=cast("Literal['stop', 'continue', 'undo']", on_error),
@@ -213,6 +216,14 @@ def _for_each(report: Report, node: Node, types: Mapping[str, Type]) -> Expressi
         )
         return None
     return found
+
+
+def _at_once(report: Report, keys: Mapping[str, Node]) -> int:
+    if "at_once" not in keys:
+        return 0
+    if "for_each" not in keys:
+        report.add(keys["at_once"], "PB011", "at_once: for_each is missing", "add for_each")
+    return reading.whole(report, keys["at_once"], "at_once", 1, _AT_ONCE_MAX) or 0
 
 
 def _word(

@@ -71,6 +71,7 @@ class Step:
     needs: tuple[str, ...] = ()
     condition: Expression | None = None
     for_each: Expression | None = None
+    at_once: int = 0  # elements in work at a time, and none after a failed one; 0: all together
     timeout: float | None = None  # seconds for one attempt; None: the action's own
     retry: Retry | None = None
     on_error: Literal["stop", "continue", "undo"] = "stop"

@@ -35,7 +35,8 @@ def _step(step: Step, name: str) -> list[str]:
     if step.condition is not None:
         parts.append(f"if {step.condition.text}")
     if step.for_each is not None:
-        parts.append(f"for each {step.for_each.text}")
+        turn = f", {step.at_once} at once" if step.at_once else ""
+        parts.append(f"for each {step.for_each.text}{turn}")
     lines = [f"  {name}[{_quoted(*parts)}]"]
     if step.approve is not None:
         asked = f"{step.approve.by.value} within {show_duration(step.approve.within)}?"

@@ -166,10 +166,17 @@ def _step(actions: Collection[ActionInfo], *, final: bool) -> Schema:
                 "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
             },
             "for_each": {"type": "string", "description": "A list; each element is called item."},
+            "at_once": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 200,
+                "description": "Elements in work at a time; none is begun after a failed one.",
+            },
             "on_error": _words(ON_ERROR),
             "approve": _approve(),
         }
-    return {**_object(keys, required=("use",)), "allOf": [_with(info) for info in actions]}
+    shape = {**_object(keys, required=("use",)), "allOf": [_with(info) for info in actions]}
+    return shape if final else {**shape, "dependencies": {"at_once": ["for_each"]}}
 
 
 def _use(info: ActionInfo) -> Schema:

@@ -181,6 +181,42 @@ def test_what_stays_open_for_one_item_stays_open_for_all() -> None:
     assert step.verdict["residual"] == ["mark[1]: egress"]
 
 
+TURNS = EACH.replace("['a', 'b']", "['a', 'b', 'c', 'd']") + "    at_once: 2\n"
+FOUR: Said = ("step_expanded", {"step": "mark", "items": ["a", "b", "c", "d"]})
+
+
+def at(run: RunState) -> list[str]:
+    """The steps that the machine wants something done for now."""
+    return [command.step for command in decide(run, NOW + 100).commands]
+
+
+def test_so_many_items_at_once_and_the_next_when_one_has_ended() -> None:
+    """Two of four are begun; the third follows the first that ends, in the order of the list."""
+    assert at(run_of(TURNS, FOUR)) == ["mark[0]", "mark[1]"]
+    assert at(run_of(TURNS, FOUR, planned("mark[0]"))) == ["mark[0]", "mark[1]"]
+    assert at(run_of(TURNS, FOUR, *done("mark[1]"))) == ["mark[0]", "mark[2]"]
+    assert at(run_of(TURNS, FOUR, *applied("mark[1]"), *done("mark[0]"))) == ["mark[1]", "mark[2]"]
+
+
+def test_no_item_is_begun_after_a_failed_one() -> None:
+    """What is under way is brought to its end, the rest is skipped, and the step has failed."""
+    run = run_of(TURNS, FOUR, failed("mark[0]"), *begun("mark[1]"))
+    run = turn(run).run
+    assert run.step("mark[1]").status is StepStatus.APPLYING
+    assert [run.step(f"mark[{n}]").status for n in (2, 3)] == [StepStatus.SKIPPED] * 2
+    assert run.step("mark[2]").reason == "mark[0] failed"
+
+    run = turn(run_of(TURNS, FOUR, failed("mark[0]"), *done("mark[1]"))).run
+    assert run.step("mark").status is StepStatus.FAILED
+
+
+def test_items_go_on_after_a_failed_one_where_the_step_may_fail() -> None:
+    """`on_error: continue` asks for all of them."""
+    run = run_of(TURNS + "    on_error: continue\n", FOUR, failed("mark[0]"))
+
+    assert at(run) == ["mark[1]", "mark[2]"]
+
+
 def test_the_way_back_waits_for_every_item() -> None:
     """One failed item must not start a rollback while another is still to begin."""
     run = run_of(EACH + "    on_error: undo\n", SPLIT, failed("mark[0]"))
