@@ -16,8 +16,9 @@ from responder.model import Alert, Blast, Change, Effect, ObjectRef, Plan, Verdi
 from responder.ports import Action, ActionInfo, Call, Done, HookInfo, Integration, Param, Pending
 from tests.simulation.world import LAG, TRAVEL, Conflicting, Outside, Resolving
 
-__all__ = ["Build", "Hints", "Look", "Mark", "building", "integration"]
+__all__ = ["RECHECK", "Build", "Hints", "Look", "Mark", "building", "integration"]
 
+RECHECK = 20.0  # seconds between two looks at what is isolated
 _SETTLE = LAG + TRAVEL + 0.1  # after this long, a job that is not listed was never started
 _NAME = Param(type="string", summary="which object", required=True)
 _APPLIED = Verdict(level=VerdictLevel.APPLIED)
@@ -38,12 +39,14 @@ class Mark:
             containment=containment,
             stage="contained" if containment else "",
             timeout=5.0,
+            recheck=RECHECK if containment else 0.0,
         )
 
     async def plan(self, call: Call) -> Plan:
         """What the object is, perhaps a while ago, and what it would be."""
         name = str(call.params["object"])
         thing = await self._outside.read(name)
+        again = not thing.get(self._mark) and await self._outside.ever(name, self._mark, call.key)
         change = Change(
             verb="patch",
             ref=ObjectRef(kind="Thing", name=name, namespace="shop", system="sim"),
@@ -58,7 +61,7 @@ class Mark:
             blast=Blast(namespaces=("shop",)),
             undo=f"put {self._mark} of {name} back",
             params=call.params,
-            data={"version": thing.version},
+            data={"version": thing.version, "again": again},
         )
 
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
@@ -66,6 +69,8 @@ class Mark:
         outside, name = self._outside, str(call.params["object"])
         outside.applied.append((outside.loop.time(), call.key))
         outside.witness(call, plan)
+        if plan.data["again"]:
+            return await self._put_back(call, plan)
         if call.resumed and await outside.ever(name, self._mark, call.key):
             return Done(result={"value": call.key})
         effect, version = (self._mark, call.key), int(plan.data["version"])
@@ -75,6 +80,24 @@ class Mark:
             if not await outside.ever(name, self._mark, call.key):
                 raise Conflict(str(error)) from None
         return Done(result={"value": call.key})
+
+    async def _put_back(self, call: Call, plan: Plan) -> Done:
+        """Set it anew where somebody has taken it away, as the version that was planned on."""
+        outside, name = self._outside, str(call.params["object"])
+        version = int(plan.data["version"])
+        effect = (f"put back {self._mark}", f"{call.key}@{version}")
+        try:
+            await outside.patch(name, version, self._mark, call.key, effect=effect)
+        except Conflicting as error:
+            raise Conflict(str(error)) from None
+        return Done(result={"value": call.key})
+
+    async def recheck(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
+        """The same as verifying, but a label that is gone was taken away."""
+        name = str(call.params["object"])
+        if not (await self._outside.read(name, fresh=True)).get(self._mark):
+            raise StepFailed(f"{name} is not {self._mark} any more")
+        return await self.verify(call, plan, result)
 
     async def poll(self, call: Call, state: Mapping[str, Any]) -> Done | Pending:
         """It never goes on elsewhere."""
@@ -216,10 +239,12 @@ class Hints:
         return [str(json.loads(body)["job"])]
 
 
-def integration(outside: Outside, world: World, build: type[Build] = Build) -> Integration:
-    """Everything of the simulated world; `build` may be a planted variant."""
+def integration(
+    outside: Outside, world: World, build: type[Build] = Build, isolate: type[Mark] = Mark
+) -> Integration:
+    """Everything of the simulated world; `build` and `isolate` may be planted variants."""
     actions: list[Action] = [
-        Mark(outside, "sim.isolate", "isolated", containment=True),
+        isolate(outside, "sim.isolate", "isolated", containment=True),
         Mark(outside, "sim.tag", "tagged", containment=False),
         Mark(outside, "sim.rollout", "image", containment=False),
         Look(outside),

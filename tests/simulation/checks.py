@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ __all__ = ["Said", "Switching", "Witness"]
 
 GRACE = 1.0  # seconds from the answer to a pause until nothing is begun any more
 _SUCCEEDED = "step_done"
+_MOST = 3  # times that something is put back before a person is asked
 _MARKS = {"sim.isolate": "isolated", "sim.tag": "tagged", "sim.rollout": "image"}
 
 
@@ -104,6 +105,12 @@ class Witness:
             last[kind] = data
             if kind == "approval_given" and data["plan"] == plan.hash:
                 yes.add(data["person"])
+        if "step_done" in last:  # put back: on a plan made anew, which nobody records
+            if "reassert_started" not in last:
+                self.faults.append(f"{call.key} is put back before the intent is on disk")
+            if "undo_started" in last:
+                self.faults.append(f"{call.key} is put back although it was taken back")
+            return
         planned = last.get("step_planned")
         if planned is None or planned["plan"]["hash"] != plan.hash:
             self.faults.append(f"{call.key} is applied without its recorded plan")
@@ -116,6 +123,31 @@ class Witness:
                 self.faults.append(f"{call.key} is applied with {len(yes)} of {quorum} yes")
 
     # ----------------------------------------------------------------- at the end
+
+    def lies(self, isolated_by: Callable[[str], str]) -> Iterator[str]:
+        """What a run says of its isolation now, where that is not so; and what was put back how."""
+        for run in self.runs():
+            said: dict[str, str] = {}
+            objects: dict[str, str] = {}
+            undone: set[str] = set()
+            began: Counter[str] = Counter()
+            for kind, data in self.journal(run):
+                step = str(data.get("step", ""))
+                if kind == "step_planned" and data["plan"]["action"] == "sim.isolate":
+                    objects[step] = data["params"]["object"]
+                elif kind in {"step_done", "truth_changed"}:
+                    said[step] = data["verdict"]["level"]
+                elif kind in {"undo_asked", "undo_started"}:
+                    undone.add(step)
+                began[step] += kind == "reassert_started"
+            for step, name in objects.items():
+                if step in undone or step not in said:
+                    continue
+                holds = isolated_by(name) == f"{run}/{step}"
+                if holds != (said[step] == "applied"):
+                    yield f"{run}/{step} says {said[step]} of {name}, isolated: {holds}"
+                if began[step] > _MOST:
+                    yield f"{run}/{step} was put back {began[step]} times"
 
     def judge(self, said: Said, effects: Mapping[tuple[str, str], int]) -> None:
         """Every promise that can be judged by the file alone."""

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from responder.model import Plan
+from responder.model import Plan, Verdict, VerdictLevel
 from responder.ports import Call, Done, Pending
 from responder.store import _intake
 from responder.store.interface import Accept, Event, Receipt, RunUpdate
 from responder.store.sqlite import SqliteStore
-from tests.simulation.actions import Build, building
+from tests.simulation.actions import Build, Mark, building
 
-__all__ = ["ForgetfulBuild", "HastyStore", "RacyStore", "SleepyStore"]
+__all__ = ["BlindMark", "ForgetfulBuild", "HastyStore", "RacyStore", "SleepyStore"]
 
 
 class RacyStore(SqliteStore):
@@ -92,3 +92,11 @@ class ForgetfulBuild(Build):
         """Dispatch, whatever `call.resumed` says."""
         await self._outside.dispatch(call.key)
         return building(call.key)
+
+
+class BlindMark(Mark):
+    """Says of what it has isolated that all is well, and never looks again."""
+
+    async def recheck(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
+        """What was true once."""
+        return Verdict(level=VerdictLevel.APPLIED)

@@ -17,7 +17,7 @@ from typing import Any
 
 from responder.model import Role
 from responder.store.sqlite import SqliteStore
-from tests.simulation.actions import Build, integration
+from tests.simulation.actions import RECHECK, Build, Mark, integration
 from tests.simulation.checks import Said, Witness, paused_applies
 from tests.simulation.loop import SimLoop
 from tests.simulation.network import Links
@@ -27,6 +27,7 @@ from tests.simulation.world import Outside
 
 __all__ = ["Story", "Variant", "tell"]
 
+_SETTLED = 3 * RECHECK + 60.0
 PATIENCE = 900.0  # virtual seconds of calm within which everything must have ended
 _MEMORY = Path("/dev/shm")
 
@@ -37,6 +38,7 @@ class Variant:
 
     make_store: Callable[..., SqliteStore] = SqliteStore
     build: type[Build] = Build
+    isolate: type[Mark] = Mark
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Story:
     seconds: float  # virtual
     boots: int
     outcomes: dict[str, int]
+    put_back: int  # isolations that somebody took away and the server set anew
     lines: list[str] = field(default_factory=list)
 
 
@@ -75,6 +78,7 @@ def tell(seed: int, variant: Variant | None = None, *, keep_lines: bool = False)
         seconds=loop.time(),
         boots=told.server.boots,
         outcomes=told.outcomes,
+        put_back=sum(n for (verb, _), n in told.outside.effects.items() if "put back" in verb),
         lines=loop.lines or [],
     )
 
@@ -88,7 +92,7 @@ class _Telling:
         self.server = Server(
             loop,
             folder,
-            lambda world: integration(self.outside, world, variant.build),
+            lambda world: integration(self.outside, world, variant.build, variant.isolate),
             variant.make_store,
         )
         self.witness = Witness(self.server.database)
@@ -150,7 +154,7 @@ class _Telling:
 
     async def _trouble(self) -> None:
         """Kills, restarts, jumps of the clock, and somebody else in the cluster."""
-        pests = [self._begin(self._jumps()), self._begin(self._disk())]
+        pests = [self._begin(pest()) for pest in (self._jumps, self._disk, self._meddling)]
         for _ in range(self.rng.choice([0, 1, 1, 2, 3])):
             await self._moment()
             if self.rng.random() < 0.75:
@@ -189,6 +193,14 @@ class _Telling:
             self.server.clock.jump(self.rng.choice([-100.0, -3.0, 5.0, 100.0]))
             self.outside.meddle("Deployment/cart", "other", repr(self.rng.random()))
 
+    async def _meddling(self) -> None:
+        """Somebody takes isolations away: a controller that insists, a person, an intruder."""
+        for _ in range(self.rng.choice([0, 1, 3, 8])):
+            await asyncio.sleep(self.rng.uniform(0, 12))
+            isolated = self.outside.marked("isolated")
+            if isolated:
+                self.outside.meddle(self.rng.choice(isolated), "isolated", "")
+
     async def _disk(self) -> None:
         """The disk is full for a while."""
         for _ in range(self.rng.choice([0, 0, 1, 2])):
@@ -226,7 +238,9 @@ class _Telling:
             if isinstance(error, Exception):
                 raise error
         await crowd.agree(crowd.operators[0])
+        await asyncio.sleep(_SETTLED)  # every look and every second and third try has its time
         faults = self.witness.faults
+        faults += self.witness.lies(lambda name: self.outside.now(name).get("isolated"))
         assert self.server.app is not None
         check = await self.server.app.store.check()
         faults += [f"store: {name} {word}" for name, word in check.items() if word != "ok"]

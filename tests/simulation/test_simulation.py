@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.planted import ForgetfulBuild, HastyStore, RacyStore, SleepyStore
+from tests.simulation.planted import BlindMark, ForgetfulBuild, HastyStore, RacyStore, SleepyStore
 from tests.simulation.scenario import Story, Variant, tell
 
 SEEDS = int(os.environ.get("RESPONDER_SEEDS", "200"))
@@ -47,6 +47,7 @@ def _has_bite(stories: list[Story]) -> None:
     """The stories really hold what they are there for: ends of all kinds, and kills."""
     outcomes = {outcome for story in stories for outcome in story.outcomes}
     assert {"succeeded", "failed", "cancelled", "undone"} <= outcomes
+    assert sum(story.put_back for story in stories) >= len(stories) // 10
     assert sum(story.boots - 1 for story in stories) >= len(stories) // 2
     assert len({story.digest for story in stories}) == len(stories)
 
@@ -82,6 +83,7 @@ PLANTED = {
     "dedup race": (Variant(make_store=RacyStore), "was acknowledged as"),
     "lost wake-up": (Variant(make_store=SleepyStore), "has no end"),
     "double dispatch": (Variant(build=ForgetfulBuild), "took place 2 times"),
+    "look that does not look": (Variant(isolate=BlindMark), "says applied of"),
     "effect before intent": (Variant(make_store=HastyStore), "before the intent is on disk"),
 }
 

@@ -164,6 +164,10 @@ class Outside:
         """Somebody else changes an object."""
         self._set(self.now(name).with_mark(mark, value), None)
 
+    def marked(self, mark: str) -> list[str]:
+        """The objects that carry this label now."""
+        return [name for name in self._things if self.now(name).get(mark)]
+
     def now(self, name: str) -> Thing:
         """The truth about an object."""
         return self._things.setdefault(name, [(0.0, Thing(name))])[-1][1]
