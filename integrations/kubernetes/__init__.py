@@ -36,7 +36,7 @@ from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.identity import NEEDS, PodResolver
 from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.pause import PauseSwitch
-from integrations.kubernetes.probing_isolation import Prober
+from integrations.kubernetes.probing_memory import Prober
 from integrations.kubernetes.rights import Rights, doctor
 from integrations.kubernetes.settings import read
 from integrations.kubernetes.watching import ClusterWatch

@@ -99,6 +99,7 @@ class CutFlows:
             entries = await probing_table.cut(api, call.key, pod)
         except Broken as error:
             raise StepRetry(f"cluster {api.cluster}: {error}") from error
+        self.fleet.probers[api.cluster].forget(plan.data["uid"])
         return Done(result={"entries": entries, "flows": flows, "evidence": sha})
 
     async def _keep(self, api: Api, call: Call, pod: Json) -> tuple[str, int]:

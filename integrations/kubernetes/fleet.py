@@ -12,7 +12,7 @@ from integrations.kubernetes.enforcement_class import Class
 from integrations.kubernetes.identity import check, pod_name
 from integrations.kubernetes.landscape import Landscape, Scout
 from integrations.kubernetes.looks import Looks
-from integrations.kubernetes.probing_isolation import Prober
+from integrations.kubernetes.probing_memory import Prober
 from integrations.kubernetes.rights import Rights
 from responder.errors import StepFailed, StepRetry, Uncertain
 from responder.model import ObjectRef

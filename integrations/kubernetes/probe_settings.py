@@ -18,7 +18,7 @@ class ProbeSettings(BaseModel):
     # what looks from inside the isolated pod: a container added to it, or nothing
     inside: Literal["ephemeral", "off"] = "ephemeral"
     # for trying one pod; a step that isolates has 30 s for its proof
-    seconds: float = Field(default=20.0, ge=5, le=25)
+    seconds: float = Field(default=15.0, ge=5, le=20)
     # how long a network plug-in may take until a new policy works, and until it cuts
     settle: float = Field(default=45.0, ge=5, le=120)
     renew: float = Field(default=168.0, gt=0, le=8760)  # hours until a cluster is tried again

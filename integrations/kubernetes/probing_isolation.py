@@ -21,19 +21,18 @@ from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.probing import Bench, Broken
 from integrations.kubernetes.probing_flows import Socket, read_sockets
-from integrations.kubernetes.probing_pods import Task, ephemeral, mark_of, pod, stuck
+from integrations.kubernetes.probing_pods import Task, ephemeral, pod, stuck
 from integrations.kubernetes.probing_scripts import DIAL, INSIDE, SERVE
 from integrations.kubernetes.together import together
 from responder.errors import Conflict, NotFound, ResponderError, StepFailed
 
-__all__ = ["DENIED", "Packets", "Prober"]
+__all__ = ["DENIED", "Packets", "examine"]
 
 DENIED = frozenset({"timeout", "rejected"})
 _PORT = 7000  # the canary's
 _PORTS = 4  # of the pod, at most so many are tried
 _WATCH = 3  # seconds between two looks at the pod's connections
 _ROUNDS = 3  # looks that a plug-in which cuts gets to do so
-_AT_ONCE = 2
 _MOST_INSIDE = 8  # containers that we ever add to one pod
 
 
@@ -71,34 +70,21 @@ def _passes(word: str) -> bool:
     return word in {"open", "refused"}
 
 
-class Prober:
-    """Examines isolated pods of one cluster, a few at a time."""
+async def examine(api: Api, mark: str, target: Json, *, cuts: bool) -> Packets:
+    """Try it. Never raises for a probe that fails: `fault` says why nothing is known.
 
-    def __init__(self) -> None:
-        self._busy: set[str] = set()
-
-    async def examine(self, api: Api, key: str, target: Json, *, cuts: bool = False) -> Packets:
-        """Try it. Never raises for a probe that fails: `fault` says why nothing is known.
-
-        Where the network plug-in is known to cut, open connections get a few seconds to stop.
-        """
-        settings = api.connection.settings.probe
-        mark = mark_of(key)
-        if mark in self._busy or len(self._busy) >= _AT_ONCE:
-            return Packets(fault=f"{len(self._busy)} pods are being tried at this moment already")
-        self._busy.add(mark)
-        try:
-            async with asyncio.timeout(settings.seconds):
-                async with Bench(api, mark).open() as bench:
-                    return await _examine(api, bench, target, _ROUNDS if cuts else 1)
-        except Broken as error:
-            return Packets(fault=str(error))
-        except TimeoutError:
-            return Packets(fault=f"the probe did not end within {settings.seconds:g} s")
-        except ResponderError as error:
-            return Packets(fault=f"the probe failed: {error}")
-        finally:
-            self._busy.discard(mark)
+    Where the network plug-in is known to cut, open connections get a few seconds to stop.
+    """
+    seconds = api.connection.settings.probe.seconds
+    try:
+        async with asyncio.timeout(seconds), Bench(api, mark).open() as bench:
+            return await _examine(api, bench, target, _ROUNDS if cuts else 1)
+    except Broken as error:
+        return Packets(fault=str(error))
+    except TimeoutError:
+        return Packets(fault=f"the probe did not end within {seconds:g} s")
+    except ResponderError as error:
+        return Packets(fault=f"the probe failed: {error}")
 
 
 async def _examine(api: Api, bench: Bench, target: Json, rounds: int) -> Packets:
@@ -198,7 +184,8 @@ class _Inside:
         if self.api.connection.settings.probe.inside == "off":
             return Packets(why_no_egress="switched off (probe.inside)")
         try:
-            return _read(await self._told(await self._added()))
+            name, note = await self._added()
+            return replace(_read(await self._told(name)), notes=(note,))
         except (Broken, ResponderError) as error:
             return Packets(why_no_egress=str(error))
 
@@ -207,8 +194,8 @@ class _Inside:
         metadata = self.target["metadata"]
         return named("Pod", metadata["namespace"], metadata["name"])
 
-    async def _added(self) -> str:
-        """Add the container and return its name; one that an earlier try has left is not used."""
+    async def _added(self) -> tuple[str, str]:
+        """Add the container and return its name; the last one's when there are enough of them."""
         image = self.api.connection.settings.probe.image
         args = (self.canary, str(_PORT), "denied", str(self.insist), str(_WATCH), str(self.rounds))
         for _ in range(4):
@@ -216,7 +203,7 @@ class _Inside:
             there = now["spec"].get("ephemeralContainers") or []
             ours = [one for one in there if one["name"].startswith(f"{_PREFIX}-")]
             if len(ours) >= _MOST_INSIDE:
-                raise Broken(f"the pod has {len(ours)} probe containers already")
+                return str(ours[-1]["name"]), f"from inside: the last of {len(ours)} looks counts"
             name = f"{_PREFIX}-{self.bench.mark[:8]}-{len(ours)}"
             made = ephemeral(name, image, Task(name, INSIDE, args))
             metadata = {
@@ -231,7 +218,7 @@ class _Inside:
                 await self.api.patch(f"{self._path}/ephemeralcontainers", body)
             except Conflict:
                 continue
-            return name
+            return name, ""
         raise Broken("the pod changes faster than a container can be added")
 
     async def _told(self, name: str) -> str:

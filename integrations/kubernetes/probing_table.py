@@ -21,7 +21,7 @@ from responder.errors import ResponderError
 __all__ = ["Table", "cut", "read"]
 
 _LIMIT = 4 * 1024 * 1024  # bytes of a listing
-_SECONDS = 20.0
+_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from integrations.kubernetes import escalating, probing_table
+from integrations.kubernetes import escalating
 from integrations.kubernetes.client import Api, Json
-from integrations.kubernetes.enforcement_class import Class
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.owners import ready_replicas
 from integrations.kubernetes.paths import collection, named
-from integrations.kubernetes.probing import Broken
+from integrations.kubernetes.probing_isolation import Packets
 from integrations.kubernetes.probing_verdict import Findings, judge
 from integrations.kubernetes.quarantine import LABEL
 from responder.errors import NotFound, StepFailed
@@ -63,22 +62,20 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
 async def _with_packets(fleet: Fleet, api: Api, call: Call, pod: Json, found: Findings) -> Findings:
     """The same findings with what was tried, where the configuration wants packets tried.
 
-    Afterwards the network plug-in itself is tried, if it is time to; nobody waits for that.
+    A later look while policies are open tries nothing, so that the news is not held up. Afterwards
+    the network plug-in itself is tried, if it is time to; nobody waits for that.
     """
-    settings = api.connection.settings.probe
-    if not settings.on:
+    if not api.connection.settings.probe.on:
         return found
+    if call.recheck and found.still:
+        return replace(found, packets=Packets(fault="policies let something through"))
     addresses = [entry.get("ip") for entry in (pod.get("status") or {}).get("hostIPs") or []]
-    cuts = found.kind is Class.CUTS
-    packets = await fleet.probers[api.cluster].examine(api, call.key, pod, cuts=cuts)
-    found = replace(found, packets=packets, own=frozenset(filter(None, addresses)))
-    if settings.cut_flows and not packets.fault and not cuts:
-        try:
-            found = replace(found, table=await probing_table.read(api, call.key, pod))
-        except Broken as error:
-            found = replace(found, why_no_table=str(error))
+    own = frozenset(str(one) for one in addresses if one)
+    seen = await fleet.probers[api.cluster].look(api, call, pod, found.kind)
     fleet.enforcement[api.cluster].kick()
-    return found
+    return replace(
+        found, packets=seen.packets, table=seen.table, why_no_table=seen.why_no_table, own=own
+    )
 
 
 async def _replaced(api: Api, data: Mapping[str, Any]) -> dict[str, str]:

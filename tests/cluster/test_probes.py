@@ -5,6 +5,7 @@ On a real node. The verdict is *applied* with the reason, never *proven*, and no
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -171,6 +172,39 @@ async def test_without_a_look_from_inside_the_way_out_is_named_as_not_tried(
     assert any("was not tried: switched off" in text for text in verdict.residual)
     found = node.must("GET", f"/api/v1/namespaces/{node_namespace}/pods/victim")
     assert "ephemeralContainers" not in found["spec"]
+
+
+async def test_a_later_look_tries_nothing_again_and_sees_a_new_policy_at_once(
+    node: Node, node_namespace: str, victim: str, toolbox: str
+) -> None:
+    """The answer of the first proof counts; what a policy opens is residual without any probe."""
+    node.policy("strict")
+    pod_path = f"/api/v1/namespaces/{node_namespace}/pods/victim"
+    path = f"/apis/networking.k8s.io/v1/namespaces/{node_namespace}/networkpolicies"
+    try:
+        settings = table(node, node_namespace, node.admin_token, image=toolbox, inside="ephemeral")
+        async with product(settings) as made:
+            await stage.perform(made, stage.call("probe_network"))
+            request = stage.call("quarantine_pod", key="run_1/isolate", pod=victim)
+            plan, result = await stage.perform(made, request)
+            doer = stage.action(made, "quarantine_pod")
+            first = await doer.verify(request, plan, result)
+            assert first.level is VerdictLevel.PROVEN, first
+            later = dataclasses.replace(request, recheck=True)
+            assert await doer.verify(later, plan, result) == first
+            spec = {"podSelector": {}, "ingress": [{}]}
+            node.must("POST", path, {"metadata": {"name": "open"}, "spec": spec})
+            opened = await doer.verify(later, plan, result)
+            assert opened.level is VerdictLevel.RESIDUAL
+            assert opened.residual[0] == "NetworkPolicy open still allows ingress"
+            node.must("DELETE", f"{path}/open")
+            assert await doer.verify(later, plan, result) == first
+            added = node.must("GET", pod_path)["spec"]["ephemeralContainers"]
+            assert len(added) == 1
+            assert await doer.verify(request, plan, result) == first
+            assert len(node.must("GET", pod_path)["spec"]["ephemeralContainers"]) == 2
+    finally:
+        node.policy("none")
 
 
 CRASHING = """

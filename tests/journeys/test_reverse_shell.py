@@ -135,7 +135,7 @@ async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scen
     wanted = [info for info in INFOS if info.name.removeprefix("kubernetes.") in ACTIONS]
     token = stage.account_for(node, namespace, wanted)
     shelf = stage.Shelf()
-    probe = {"image": toolbox, "settle": SETTLE, "seconds": 16, "cut_flows": True}
+    probe = {"image": toolbox, "settle": SETTLE, "seconds": 15, "cut_flows": True}
     table = {"api": node.api, "ca": str(node.ca), "token": token, "home": namespace}
     made = setup({"prod": {**table, "probe": probe}}, World(), Kit(evidence=shelf))
     scene = Scene(node, namespace, made, shelf)
