@@ -26,7 +26,7 @@ from integrations.kubernetes.probing_scripts import DIAL, INSIDE, SERVE
 from integrations.kubernetes.together import together
 from responder.errors import Conflict, NotFound, ResponderError, StepFailed
 
-__all__ = ["DENIED", "Packets", "examine"]
+__all__ = ["DENIED", "Packets", "another_node", "examine"]
 
 DENIED = frozenset({"timeout", "rejected"})
 _PORT = 7000  # the canary's
@@ -99,7 +99,7 @@ async def _examine(api: Api, bench: Bench, target: Json, rounds: int) -> Packets
         bench.mark, "canary", settings.image, [Task("serve", SERVE, (str(_PORT),))],
         seconds=seconds, node=near,
     )  # fmt: skip
-    begin: list[Coroutine[Any, Any, Any]] = [_another(api, near), bench.start([canary])]
+    begin: list[Coroutine[Any, Any, Any]] = [another_node(api, near), bench.start([canary])]
     (far, note), _ = await together(begin)
     canary_ip = await bench.address("canary")
     nodes = {"near": near, **({"far": far} if far else {})}
@@ -150,7 +150,7 @@ def _joined(within: Packets, told: Mapping[str, Mapping[str, str]], note: str) -
     return replace(within, ingress=ingress, notes=(*within.notes, note))
 
 
-async def _another(api: Api, near: str) -> tuple[str, str]:
+async def another_node(api: Api, near: str) -> tuple[str, str]:
     """A Ready node other than this one that takes pods, and what is to be said about it."""
     try:
         nodes = await api.items(collection("Node"), cached=True)
