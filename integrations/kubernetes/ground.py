@@ -6,6 +6,7 @@ be read is named, and counts as letting traffic through.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,7 @@ from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.landscape import Landscape
 from integrations.kubernetes.paths import CLUSTER_WIDE, collection, named
 from integrations.kubernetes.together import together
-from responder.errors import NotFound, StepFailed
+from responder.errors import NotFound, ResponderError
 
 __all__ = ["ADMIN", "CALICO", "Ground", "survey"]
 
@@ -23,6 +24,7 @@ CALICO = {
     "CalicoNetworkPolicy": ("CalicoNetworkPolicy", "CalicoGlobalNetworkPolicy", "CalicoTier"),
     "CalicoStoredPolicy": ("CalicoStoredPolicy", "CalicoStoredGlobalPolicy", "CalicoStoredTier"),
 }
+_LIMIT = 2.0  # seconds for one listing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ async def survey(
 ) -> Ground:
     """Read them. With `native` also what decides before a deny of Calico's.
 
-    Raises what a listing raises, but for a missing right.
+    Never raises: an isolation cannot wait for a kind that does not answer.
     """
     kinds = [kind for kind in ADMIN if kind in land.served]
     if native:
@@ -67,17 +69,21 @@ async def survey(
 
 
 async def _listed(api: Api, kind: str, namespace: str, *, cached: bool) -> list[Json] | str:
+    """The objects, or why they cannot be read: a kind may have an API server of its own."""
     place = "" if kind in CLUSTER_WIDE else namespace
     try:
-        return await api.items(collection(kind, place), cached=cached)
+        async with asyncio.timeout(_LIMIT):
+            return await api.items(collection(kind, place), cached=cached)
     except NotFound:
         return []
-    except StepFailed as error:
+    except TimeoutError:
+        return f"no answer within {_LIMIT:g} s"
+    except ResponderError as error:
         return str(error)
 
 
 async def _namespace(api: Api, name: str) -> Json | None:
     try:
         return await api.get(named("Namespace", "", name))
-    except (NotFound, StepFailed):
+    except ResponderError:
         return None

@@ -24,16 +24,20 @@ class Line:
     def __init__(self, plane: ControlPlane, *, lose: int, before: bool) -> None:
         self.lose, self.before = lose, before
         self.writes: list[str] = []
+        self.reads: list[str] = []
         self._plane = plane
         self._trust = ssl.create_default_context(cafile=str(plane.ca))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Forward one request."""
         real = request.method != "GET" and "reviews" not in request.path
+        real = real and "dryRun" not in request.query  # a rehearsal leaves no trace
         number = len(self.writes)
         lost = real and number == self.lose
         if real:
             self.writes.append(request.method)
+        elif request.method == "GET":
+            self.reads.append(request.path)
         if not (lost and self.before):
             answer = await self._forward(request)
         if lost:
@@ -118,3 +122,52 @@ async def test_a_rollout_whose_answer_is_lost_is_begun_once(
         )
         await stage.perform(made, request)
     assert stage.read(control_plane, path)[1]["metadata"]["generation"] == first + 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("lose", range(6))
+async def test_a_lost_answer_changes_nothing_about_the_end_of_an_escalation(
+    control_plane: ControlPlane, namespace: str, lose: int, before: bool
+) -> None:
+    """Create, exclude, label, restore, delete, include: each lost once, before or after."""
+    stage.bare(control_plane, namespace)
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}
+    stage.policy(control_plane, namespace, "others", spec)
+    path = f"/api/v1/namespaces/{namespace}/pods/solo"
+    rules = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
+    origin = stage.read(control_plane, path)[1]
+    async with lossy(control_plane, lose, before=before) as (made, line):
+        doer = stage.action(made, "quarantine_pod")
+        request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="foreign")
+        plan = await doer.plan(request)
+        result = await stage.finish(doer, request, plan)
+        middle = stage.read(control_plane, path)[1]["metadata"]["labels"]
+        assert middle == plan.data["labels"]
+        await doer.undo(request, plan, result)
+        assert len(line.writes) >= 6
+    [left] = stage.read(control_plane, rules)[1]["items"]
+    assert left["spec"] == spec
+    assert stage.plain(stage.read(control_plane, path)[1]) == stage.plain(origin)
+
+
+async def test_an_isolation_asks_for_no_more_than_it_needs_once_the_cluster_is_known(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """What else a cluster has is asked beside the first; every later one reads five things."""
+    for name in ("solo", "twin"):
+        stage.bare(control_plane, namespace, name)
+    async with lossy(control_plane, -1, before=False) as (made, line):
+        for name in ("solo", "twin"):
+            line.reads.clear()
+            request = stage.call("quarantine_pod", key=f"run_{name}/s", pod=f"{namespace}/{name}")
+            await stage.perform(made, request)
+    core = f"/api/v1/namespaces/{namespace}"
+    assert sorted(line.reads) == sorted(
+        [
+            f"{core}/pods/twin",
+            f"{core}/services",
+            f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+            f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+            f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+        ]
+    )
