@@ -21,7 +21,7 @@ from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.probing import Bench, Broken
 from integrations.kubernetes.probing_flows import Socket, read_sockets
-from integrations.kubernetes.probing_pods import Task, ephemeral, pod, stuck
+from integrations.kubernetes.probing_pods import Task, addresses_of, ephemeral, pod, stuck
 from integrations.kubernetes.probing_scripts import DIAL, INSIDE, SERVE
 from integrations.kubernetes.together import together
 from responder.errors import Conflict, NotFound, ResponderError, StepFailed
@@ -46,6 +46,7 @@ class Packets:
     why_no_egress: str = ""
     sockets: tuple[Socket, ...] | None = None  # the pod's connections; None: could not be listed
     notes: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()  # what should have been tried and was not
 
     @property
     def passed(self) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ async def examine(api: Api, mark: str, target: Json, *, cuts: bool) -> Packets:
 
 async def _examine(api: Api, bench: Bench, target: Json, rounds: int) -> Packets:
     settings = api.connection.settings.probe
-    address = str((target.get("status") or {}).get("podIP") or "")
+    address, *others = addresses_of(target) or ("",)
     near = str(target["spec"].get("nodeName") or "")
     if not address or not near:
         return Packets(fault="the pod has no address")
@@ -113,7 +114,8 @@ async def _examine(api: Api, bench: Bench, target: Json, rounds: int) -> Packets
     looks: list[Coroutine[Any, Any, Any]] = [inside.look(), *map(bench.told, nodes)]
     within, *words = await together(looks)
     told = dict(zip(nodes.values(), words, strict=True))
-    return _joined(within, told, note)
+    untried = tuple(f"address {one} of the pod was not tried" for one in others)
+    return replace(_joined(within, told, note), untried=untried)
 
 
 def _dials(canary: str, address: str, ports: tuple[int, ...], insist: int) -> list[Task]:

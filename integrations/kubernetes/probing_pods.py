@@ -15,7 +15,17 @@ from typing import Any
 
 from integrations.kubernetes.client import Json
 
-__all__ = ["MARK", "ROLE", "Task", "answers", "ephemeral", "mark_of", "pod", "stuck"]
+__all__ = [
+    "MARK",
+    "ROLE",
+    "Task",
+    "addresses_of",
+    "answers",
+    "ephemeral",
+    "mark_of",
+    "pod",
+    "stuck",
+]
 
 MARK = "responder.dev/probe"
 ROLE = "responder.dev/probe-role"
@@ -113,6 +123,13 @@ def _container(task: Task, image: str, *, privileged: bool) -> dict[str, Any]:
         look = {"command": ["sh", "-c", 'test -e "$1"', "probe", task.ready_file]}
         made["readinessProbe"] = {"exec": look, "periodSeconds": 1, "timeoutSeconds": 5}
     return made
+
+
+def addresses_of(item: Json) -> tuple[str, ...]:
+    """All addresses of a pod, the main one first; two where the cluster has both families."""
+    status = item.get("status") or {}
+    listed = [str(entry.get("ip") or "") for entry in status.get("podIPs") or []]
+    return tuple(filter(None, dict.fromkeys([str(status.get("podIP") or ""), *listed])))
 
 
 def answers(found: Json) -> dict[str, str] | None:

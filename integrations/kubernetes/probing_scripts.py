@@ -117,9 +117,14 @@ tell survives
 """
 
 _SIDES = """
-family=ipv4; case "$1" in *:*) family=ipv6 ;; esac
 sides() {
-  for side in -s -d -r -q; do conntrack "$2" -f "$family" "$side" "$1" 2>/dev/null; done
+  verb=$1; shift
+  for address in "$@"; do
+    family=ipv4; case "$address" in *:*) family=ipv6 ;; esac
+    for side in -s -d -r -q; do
+      conntrack "$verb" -f "$family" "$side" "$address" 2>/dev/null
+    done
+  done
 }
 give_up() { printf %s "$1" >/dev/termination-log; exit 3; }
 command -v conntrack >/dev/null || give_up "no conntrack in this image"
@@ -132,13 +137,13 @@ own() {
 }
 """
 
-# address: the node's connection table for it, and the node's own addresses, on standard output
+# addresses: the node's connection table for them, and the node's own addresses, on standard output
 LIST = f"""{_SIDES}
-sides "$1" -L
+sides -L "$@"
 own
 """
 
-# address: take its entries out of the node's connection table
+# addresses: take their entries out of the node's connection table
 CUT = f"""{_SIDES}
-printf %s "$(sides "$1" -D | wc -l)" >/dev/termination-log
+printf %s "$(sides -D "$@" | wc -l)" >/dev/termination-log
 """

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.probing import Bench, Broken
 from integrations.kubernetes.probing_flows import Flow, own_addresses, read_flows
-from integrations.kubernetes.probing_pods import Task, mark_of, pod
+from integrations.kubernetes.probing_pods import Task, addresses_of, mark_of, pod
 from integrations.kubernetes.probing_scripts import CUT, LIST
 from responder.errors import ResponderError
 
@@ -59,16 +59,16 @@ async def cut(api: Api, key: str, target: Json) -> int:
 
 async def _run(api: Api, key: str, role: str, script: str, target: Json) -> tuple[str, bytes]:
     """What the pod told at its end, and what it printed."""
-    address = str((target.get("status") or {}).get("podIP") or "")
+    addresses = addresses_of(target)
     node = str(target["spec"].get("nodeName") or "")
-    if not address or not node:
+    if not addresses or not node:
         raise Broken("the pod has no address on a node")
     image = api.connection.settings.probe.image
     body = pod(
         mark_of(key),
         role,
         image,
-        [Task(role, script, (address,))],
+        [Task(role, script, addresses)],
         seconds=int(_SECONDS) + 10,
         node=node,
         on_node_network=True,

@@ -113,6 +113,7 @@ def _unknown(found: Findings, *, tried: bool) -> Iterator[str]:
     if packets.fault:
         yield f"no packet proves it: {packets.fault}"
     yield from (f"no answer can be read from a try {text}" for text in packets.unclear)
+    yield from packets.untried
     if tried and not packets.egress:
         yield f"the way out of the pod was not tried: {packets.why_no_egress}"
     if packets.sockets is None:

@@ -95,6 +95,11 @@ CASES = {
         E,
         "was not tried: switched off",
     ),
+    "a second address": (
+        Findings(packets=packets(untried=("address fd00::5 of the pod was not tried",))),
+        E,
+        "fd00::5",
+    ),
     "connections not listed": (Findings(packets=packets(sockets=None)), E, "may live on"),
     "bytes move": (Findings(packets=packets(sockets=(ALIVE,))), R, "bytes still move"),
     "bytes move though the class says cuts": (
@@ -270,6 +275,13 @@ def test_arguments_never_become_part_of_a_program() -> None:
     command = made["spec"]["containers"][0]["command"]
     assert command[:4] == ["sh", "-c", probing_scripts.DIAL, "probe"]
     assert command[4:] == [evil]
+
+
+def test_a_pod_of_two_families_has_two_addresses() -> None:
+    """The main one first, each once; none before it runs."""
+    both = {"podIP": "10.0.0.5", "podIPs": [{"ip": "10.0.0.5"}, {"ip": "fd00::5"}]}
+    assert probing_pods.addresses_of({"status": both}) == ("10.0.0.5", "fd00::5")
+    assert probing_pods.addresses_of({"status": {}}) == ()
 
 
 def test_names_come_from_the_key_alone() -> None:
