@@ -12,13 +12,14 @@ from typing import Any
 
 from integrations.kubernetes import escalating
 from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.enforcement_class import Class
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.owners import ready_replicas
 from integrations.kubernetes.paths import collection, named
 from integrations.kubernetes.probing_isolation import Packets
 from integrations.kubernetes.probing_verdict import Findings, judge
 from integrations.kubernetes.quarantine import LABEL
-from responder.errors import NotFound, StepFailed
+from responder.errors import NotFound, StepFailed, StepRetry
 from responder.model import Plan, Verdict, VerdictLevel
 from responder.ports import Call
 
@@ -62,8 +63,9 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
 async def _with_packets(fleet: Fleet, api: Api, call: Call, pod: Json, found: Findings) -> Findings:
     """The same findings with what was tried, where the configuration wants packets tried.
 
-    A later look while policies are open tries nothing, so that the news is not held up. Afterwards
-    the network plug-in itself is tried, if it is time to; nobody waits for that.
+    A later look while policies are open tries nothing, so that the news is not held up. Where a
+    later look cannot try, `StepRetry` leaves what was proven before as it is. Afterwards the
+    network plug-in itself is tried, if it is time to; nobody waits for that.
     """
     if not api.connection.settings.probe.on:
         return found
@@ -73,6 +75,8 @@ async def _with_packets(fleet: Fleet, api: Api, call: Call, pod: Json, found: Fi
     own = frozenset(str(one) for one in addresses if one)
     seen = await fleet.probers[api.cluster].look(api, call, pod, found.kind)
     fleet.enforcement[api.cluster].kick()
+    if call.recheck and seen.packets.fault and found.kind is not Class.NONE:
+        raise StepRetry(f"policies are as they were; packets: {seen.packets.fault}")
     return replace(
         found, packets=seen.packets, table=seen.table, why_no_table=seen.why_no_table, own=own
     )

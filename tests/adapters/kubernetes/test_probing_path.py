@@ -18,7 +18,7 @@ from integrations.kubernetes.probing_memory import Prober
 from integrations.kubernetes.rights import Rights
 from integrations.kubernetes.settings import read
 from responder.clock import World
-from responder.errors import ConfigError
+from responder.errors import ConfigError, StepRetry
 from responder.model import VerdictLevel
 from responder.ports import Kit
 from tests.adapters.kubernetes import stage
@@ -57,7 +57,10 @@ async def test_a_containment_is_planned_and_applied_without_anything_that_could_
 async def test_a_probe_pod_that_never_runs_proves_nothing_and_is_taken_away(
     control_plane: ControlPlane, namespace: str
 ) -> None:
-    """No kubelet here: the time is up, the verdict says so, and no pod stays."""
+    """No kubelet here: the time is up, the verdict says so, and no pod stays.
+
+    A later look that cannot try takes nothing back that was seen before.
+    """
     stage.bare(control_plane, namespace, bound=True)
     ensure_node(control_plane, "bench-node")
     base = f"/api/v1/namespaces/{namespace}/pods"
@@ -73,7 +76,10 @@ async def test_a_probe_pod_that_never_runs_proves_nothing_and_is_taken_away(
         control_plane.must("PATCH", f"{base}/solo/status", status)
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
-        verdict = await stage.action(made, "quarantine_pod").verify(request, plan, result)
+        doer = stage.action(made, "quarantine_pod")
+        verdict = await doer.verify(request, plan, result)
+        with pytest.raises(StepRetry, match="did not end within 5 s"):
+            await doer.verify(dataclasses.replace(request, recheck=True), plan, result)
     assert verdict.level is VerdictLevel.APPLIED
     assert any("did not end within 5 s" in text for text in verdict.residual)
     left = control_plane.must("GET", f"{base}?labelSelector=responder.dev%2Fprobe")["items"]
