@@ -17,7 +17,7 @@ __all__ = ["SECTIONS", "SOURCES", "load"]
 SECTIONS = {
     "registries": "integrations.registry",
     "clusters": "integrations.kubernetes",
-    "forges": "integrations.github",
+    "forges": "integrations._forges",
 }
 SOURCES = {  # name in the configuration -> module; one file a sender
     "alertmanager": "integrations.alertmanager",

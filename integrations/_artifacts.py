@@ -33,6 +33,7 @@ __all__ = [
     "Build",
     "keep_reports",
     "read_build",
+    "read_build_json",
     "read_members",
     "read_reports",
 ]
@@ -66,11 +67,16 @@ class Build:
 
 
 def read_build(archive: bytes) -> Build:
-    """The build in an artifact's zip; raises `StepFailed` that says what is wrong with it.
+    """The build in an artifact's zip; raises `StepFailed` that says what is wrong with it."""
+    return read_build_json(read_members(archive, {MEMBER: MEMBER_MAX}, required=(MEMBER,))[MEMBER])
 
-    A field that nobody agreed on is refused: what is not understood is not acted upon.
+
+def read_build_json(text: bytes) -> Build:
+    """The build in the file itself, for a forge that hands over single files.
+
+    A field that nobody agreed on is refused: what is not understood is not acted upon. Raises
+    `StepFailed` that says what is wrong with it.
     """
-    text = read_members(archive, {MEMBER: MEMBER_MAX}, required=(MEMBER,))[MEMBER]
     try:
         value = decode(text, MEMBER_MAX)
     except BadAlert as error:

@@ -10,6 +10,7 @@ from tests.real import cluster
 from tests.real.act import find_act
 from tests.real.alertmanager import AlertmanagerFactory
 from tests.real.alertmanager import alertmanager as run_alertmanager
+from tests.real.ci_local import find_ci_local
 from tests.real.engine import Engine
 from tests.real.engine import engine as run_engine
 
@@ -64,6 +65,12 @@ def engine() -> Iterator[Engine]:
 def act_path() -> Path:
     """Give the program that runs GitHub workflow files (see tests/real/act.py)."""
     return find_act()
+
+
+@pytest.fixture(scope="session")
+def ci_local_path() -> Path:
+    """Give the program that runs GitLab pipeline files (see tests/real/ci_local.py)."""
+    return find_ci_local()
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Make this machine ready for the tests that use real parts.
 #
-#   setup.sh            both of these
-#   setup.sh packages   Debian packages, as root and only those that are missing
+#   setup.sh            all of these
+#   setup.sh packages   Debian packages, as root and only those that are missing; and pipelines
+#   setup.sh pipelines  gitlab-ci-local, from npm into the cache folder (needs Node 20 or newer)
 #   setup.sh cluster    the test cluster's programs, built from Go modules
 #
 # What it may not or cannot do it says, with the remedy, and goes on: the tests
@@ -18,6 +19,7 @@ PACKAGES=(
     busybox-static tini                                  # what test images are made of
     prometheus-alertmanager prometheus                   # real senders of alerts
     iproute2 socat strace curl openssl git               # tools of the bench
+    rsync                                                # gitlab-ci-local copies with it
 )
 
 lacking() { # WHAT REMEDY
@@ -67,6 +69,23 @@ install() {
         apt-get "${options[@]}" install -y --no-install-recommends "$@" < /dev/null
 }
 
+# The newest that starts on Node 20; https://github.com/firecow/gitlab-ci-local
+CI_LOCAL=4.73.0
+
+pipelines() {
+    local folder=${CI_LOCAL_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/responder-ci-local}
+    [ "$(sed -n 's/^ *"version": "\(.*\)".*/\1/p' "$folder/node_modules/gitlab-ci-local/package.json" 2> /dev/null)" != $CI_LOCAL ] || return 0
+    if ! command -v node npm > /dev/null || [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+        lacking "Node 20 or newer and npm are needed for gitlab-ci-local" "install them from https://nodejs.org/"
+        return 0
+    fi
+    echo "setup: installing gitlab-ci-local $CI_LOCAL" >&2
+    mkdir -p "$folder"
+    npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts \
+        --loglevel error "gitlab-ci-local@$CI_LOCAL" < /dev/null >&2 ||
+        lacking "gitlab-ci-local could not be installed" "see the words above"
+}
+
 cluster() {
     local version
     if ! "$HERE/cluster/build.sh" --check all; then
@@ -82,8 +101,9 @@ cluster() {
 }
 
 case ${1:-all} in
-    packages) packages ;;
+    packages) packages && pipelines ;;
+    pipelines) pipelines ;;
     cluster) cluster ;;
-    all) packages && cluster ;;
-    *) echo "usage: setup.sh [packages|cluster]" >&2 && exit 64 ;;
+    all) packages && pipelines && cluster ;;
+    *) echo "usage: setup.sh [packages|pipelines|cluster]" >&2 && exit 64 ;;
 esac

@@ -110,7 +110,7 @@ async def check_door(settings: Settings, store: Store, now: int, *, open_: bool)
 
 
 def _hook(name: str, hook: Hook, settings: Settings) -> HookInfo:
-    known = {*integrations.SOURCES, "github"}
+    known = {*integrations.SOURCES, "github", "gitlab"}
     if hook.source not in known:
         hint = suggestion(hook.source, known)
         raise ConfigError(f'hooks.{name}.source: "{hook.source}" is not a source; {hint}')
