@@ -140,11 +140,13 @@ class PodResolver:
         namespace, name = pod_name(target.pod, target)
         target = replace(target, namespace=namespace, pod=name)
 
-        pod = await self.api.get(named("Pod", namespace, name))
-        # What stands around the pod is read beside its owners: a containment that follows saves
-        # the wait.
-        work: list[Coroutine[Any, Any, Any]] = [chain(self.api, pod), glance(self.api, namespace)]
-        owners, near = await together(work)
+        async def itself() -> tuple[Json, list[Json]]:
+            pod = await self.api.get(named("Pod", namespace, name))
+            return pod, await chain(self.api, pod)
+
+        # What stands around the pod is read beside it: a containment that follows saves the wait.
+        work: list[Coroutine[Any, Any, Any]] = [itself(), glance(self.api, namespace)]
+        (pod, owners), near = await together(work)
         now = filled(target, pod, owners)
         self.looks.keep(Look(pod, owners, near))
         return now
