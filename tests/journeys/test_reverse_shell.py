@@ -1,7 +1,8 @@
 """A reverse shell is open while its pod is isolated: what the verdict says is what packets do.
 
 Real: API server, kubelet, containers, packets, the enforcer in its three behaviours. The product
-acts as a service account with the declared rights of three actions and no other.
+acts as a service account with the generated roles of three actions, and lives in a namespace of its
+own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from integrations.kubernetes import INFOS, setup
 from responder.clock import World
 from responder.model import Plan, Verdict, VerdictLevel
 from responder.ports import Integration, Kit
+from responder.wiring.known import permissions
+from responder.wiring.rbac import manifests
 from tests.adapters.kubernetes import stage
 from tests.real.cluster import Node
 from tests.real.pods import is_ready, pod
@@ -25,6 +28,7 @@ from tests.real.waiting import eventually, wait_until
 
 pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(300)]
 
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ACTIONS = ("quarantine_pod", "cut_flows", "probe_network")
 SETTLE = 8  # seconds; this enforcer works at once
 CLASSES = {"none": "none", "survive": "survives", "strict": "cuts"}
@@ -41,6 +45,7 @@ class Scene:
 
     node: Node
     namespace: str
+    home: str
     made: Integration
     shelf: stage.Shelf
 
@@ -102,7 +107,7 @@ class Scene:
         for path in ("api/v1", "apis/networking.k8s.io/v1"):
             plural = "pods" if path == "api/v1" else "networkpolicies"
             query = "labelSelector=responder.dev%2Fprobe"
-            items = self.node.must("GET", f"/{path}/namespaces/{self.namespace}/{plural}?{query}")[
+            items = self.node.must("GET", f"/{path}/namespaces/{self.home}/{plural}?{query}")[
                 "items"
             ]
             found += [item["metadata"]["name"] for item in items]
@@ -132,19 +137,51 @@ async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scen
     body["spec"]["containers"][0]["ports"] = [{"containerPort": 7000}]
     node.must("POST", f"/api/v1/namespaces/{namespace}/pods", body)
     wait_until(lambda: is_ready(node, namespace, "victim"), "the victim to be Ready", 40)
-    wanted = [info for info in INFOS if info.name.removeprefix("kubernetes.") in ACTIONS]
-    token = stage.account_for(node, namespace, wanted)
+    home = node.namespace("home")
+    token = account(node, home, namespace)
     shelf = stage.Shelf()
     probe = {"image": toolbox, "settle": SETTLE, "seconds": 15, "cut_flows": True}
-    table = {"api": node.api, "ca": str(node.ca), "token": token, "home": namespace}
+    table = {"api": node.api, "ca": str(node.ca), "token": token, "home": home}
     made = setup({"prod": {**table, "probe": probe}}, World(), Kit(evidence=shelf))
-    scene = Scene(node, namespace, made, shelf)
+    scene = Scene(node, namespace, home, made, shelf)
     try:
         await eventually(lambda: scene._more_than(2), "the shell to be open", 30)
         yield scene
     finally:
         assert made.close
         await made.close()
+        node.drop_namespace(home)
+        for kind in ("clusterroles", "clusterrolebindings"):
+            for item in node.must("GET", f"{RBAC}/{kind}")["items"]:
+                if item["metadata"]["name"].endswith(home):
+                    node.must("DELETE", f"{RBAC}/{kind}/{item['metadata']['name']}")
+
+
+def account(node: Node, home: str, namespace: str) -> str:
+    """The service account that `responder rbac` makes for these actions; a token of it.
+
+    The names of the roles get an end of their own: the cluster serves other tests as well.
+    """
+    infos = [info for info in INFOS if info.name.removeprefix("kubernetes.") in ACTIONS]
+    made = manifests(infos, account_namespace=home, namespaces=[namespace], base=permissions())
+    for item in made:
+        place, kind = item["metadata"].get("namespace", ""), item["kind"]
+        if kind == "ServiceAccount":
+            continue
+        item["metadata"]["name"] += f"-{home}"
+        if "roleRef" in item:
+            item["roleRef"]["name"] += f"-{home}"
+        base = f"{RBAC}/namespaces/{place}" if place else RBAC
+        node.must("POST", f"{base}/{kind.lower()}s", item)
+    token = node.token_for(home, "responder")
+    review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    last = {"namespace": home, "resource": "pods", "verb": "create"}
+    asked = {"spec": {"resourceAttributes": last}}
+    wait_until(
+        lambda: node.request("POST", review, asked, token=token)[1]["status"]["allowed"],
+        "the roles to be known",
+    )
+    return token
 
 
 @pytest.mark.parametrize("mode", ["none", "survive", "strict"])
