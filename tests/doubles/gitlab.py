@@ -278,7 +278,7 @@ class GitLabDouble:
     async def _cancel(self, request: web.Request) -> web.Response:
         one = self._find(request)
         one.script, one.status = [], "canceled"
-        return web.json_response(shapes.pipeline(self.base_url, one))
+        return web.json_response(shapes.pipeline(self.base_url, one), status=201)
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         job, path = request.match_info["job"], request.match_info["path"]

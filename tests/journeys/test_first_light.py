@@ -17,8 +17,7 @@ import pytest
 
 from responder.model import Role
 from responder.wiring import load_settings
-from tests.doubles.executors import Act
-from tests.doubles.github import GitHubDouble, running
+from tests.journeys.forging import Forging, by_github
 from tests.journeys.real import Door, Server, Story, grant, hosted, serving, stage_seconds
 from tests.journeys.shop import Json, Shop, falco_event, running_images
 from tests.real.cluster import Node
@@ -46,18 +45,19 @@ kubeconfig = "{kubeconfig}"
 source = "falco"
 cluster = "prod"
 auth = {{bearer = {{env = "FALCO_SECRET"}}}}
-[forges.github]
+[forges.{kind}]
+kind = "{kind}"
 base_url = "{forge}"
-token = {{env = "GITHUB_TOKEN"}}
+token = {{env = "FORGE_TOKEN"}}
 poll = 0.5
 settle = 5
 [registries."{registry}"]
 insecure = true
 [[images]]
 match = "{image}"
-forge = "github"
+forge = "{kind}"
 repo = "acme/shop"
-workflow = "rebuild.yml"
+workflow = "{workflow}"
 inputs = {{base = "{base}"}}
 [guards]
 mode = "enforce"
@@ -69,7 +69,8 @@ class World:
     """Everything that one journey runs through."""
 
     shop: Shop
-    forge: GitHubDouble
+    forging: Forging
+    forge: Any  # its double
     server: Server
     approver: Door
 
@@ -89,7 +90,7 @@ class World:
 
 
 @contextlib.contextmanager
-def world(shop: Shop, act: Path, playbooks: str) -> Iterator[World]:
+def world(shop: Shop, forging: Forging, playbooks: str) -> Iterator[World]:
     """Open the shop, and the product as a service account with the declared rights alone."""
     shop.node.bridge_registry(shop.engine.port)
     shop.push_base("vulnerable")
@@ -98,9 +99,10 @@ def world(shop: Shop, act: Path, playbooks: str) -> Iterator[World]:
     shop.push_base("patched")
     home = shop.node.namespace("responder")
     token = shop.node.token_for(home, "responder")
-    runner = Act(act, shop.engine, shop.folder)
-    with hosted(lambda: running(executor=runner)) as forge:
+    with hosted(lambda: forging.serve(shop.engine, shop.folder)) as forge:
         text = CONFIG.format(
+            kind=forging.kind,
+            workflow=forging.workflow,
             folder=shop.folder,
             playbooks=playbooks,
             kubeconfig=shop.node.kubeconfig(token),
@@ -111,11 +113,11 @@ def world(shop: Shop, act: Path, playbooks: str) -> Iterator[World]:
         )
         file = shop.folder / "config.toml"
         file.write_text(text)
-        secrets = {"FALCO_SECRET": HOOK_SECRET, "GITHUB_TOKEN": forge.value.token}
+        secrets = {"FALCO_SECRET": HOOK_SECRET, "FORGE_TOKEN": forge.value.token}
         with serving(load_settings(file, environ=secrets)) as server:
             grant(shop.node, (home, "responder"), shop.namespace, server.app)
             must_be_a_stranger(shop.node, token, shop.namespace)
-            yield World(shop, forge.value, server, server.door("ann", Role.APPROVER))
+            yield World(shop, forging, forge.value, server, server.door("ann", Role.APPROVER))
     shop.node.drop_namespace(home)
     assert (forge.value.wrong_requests, forge.value.wrong_answers, forge.value.leaked) == ([],) * 3
 
@@ -139,17 +141,21 @@ def test_an_alert_leads_all_the_way_to_a_patched_redeploy(
     mode: str, ending: str,
 ) -> None:  # fmt: skip
     """Contained, evidenced, rebuilt, rolled out, and the pod removed or released."""
-    shop = Shop(node, engine, node_namespace, tmp_path)
+    go_through(Shop(node, engine, node_namespace, tmp_path), by_github(act_path), mode, ending)
+
+
+def go_through(shop: Shop, forging: Forging, mode: str, ending: str) -> None:
+    """One journey on the node tier, by whichever forge."""
     playbooks = {
         "removed": 'shipped = ["contain-and-rebuild"]',
         "released": f'folders = ["{PLAYBOOK}"]',
     }[ending]
-    node.policy(mode)
+    shop.node.policy(mode)
     try:
-        with shop.world_listens(), world(shop, act_path, playbooks) as everything:
+        with shop.world_listens(), world(shop, forging, playbooks) as everything:
             {"removed": _removed, "released": _released}[ending](everything, mode)
     finally:
-        node.policy("none")
+        shop.node.policy("none")
 
 
 def _removed(all_: World, mode: str) -> None:
@@ -281,8 +287,7 @@ def check_redeployed(all_: World, story: Story, old: set[str]) -> None:
     assert all_.shop.bases() == {"patched"}
     assert story.step("redeploy")["verdict"] == "enforced"
     assert list(all_.forge.dispatches.values()) == [1]
-    [run] = all_.forge.runs.values()
-    assert run.conclusion == "success"
+    assert all_.forging.ends(all_.forge) == ["success"]
 
 
 def check_told(all_: World, story: Story, incident: Json, stages: list[str]) -> None:

@@ -86,7 +86,7 @@ async def test_a_real_pipeline_that_is_canceled_ends_and_is_told_as_superseded(
         await eventually(lambda: asyncio.sleep(0, one.status == "running"), "it to start")
         async with aiohttp.ClientSession(headers={"PRIVATE-TOKEN": TOKEN}) as person:
             url = f"{b.double.base_url}/api/v4/projects/10/pipelines/31/cancel"
-            assert (await person.post(url)).status == 200
+            assert (await person.post(url)).status == 201
         with pytest.raises(StepRetry, match="was canceled: superseded"):
             await b.action.poll(call, pending.state)
         await eventually(lambda: asyncio.sleep(0, not b.double._tasks), "its jobs to end")
