@@ -19,6 +19,7 @@ from integrations.kubernetes import (
     delete,
     evict_pod,
     evidence,
+    find_workloads,
     hold,
     isolate,
     lock_namespace,
@@ -64,6 +65,7 @@ INFOS = (
     mark.ANNOTATE,
     cut_flows.INFO,
     probe_network.INFO,
+    find_workloads.INFO,
 )
 
 
@@ -135,6 +137,7 @@ def _actions(fleet: Fleet, kit: Kit) -> tuple[Action, ...]:
         mark.Mark(fleet, mark.ANNOTATE),
         cut_flows.CutFlows(fleet, kit.evidence),
         probe_network.ProbeNetwork(fleet),
+        find_workloads.FindWorkloads(fleet),
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from integrations.kubernetes import rollout
@@ -21,7 +21,7 @@ __all__ = ["INFO", "Redeploy"]
 
 KEY = "responder.dev/redeploy-key"
 FORMER = "responder.dev/former-image"
-KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
 INFO = ActionInfo(
     name="kubernetes.redeploy",
     summary="Roll a workload out with an image named by digest, and watch it to the end",
@@ -29,11 +29,19 @@ INFO = ActionInfo(
     stage="rolled-out",
     params={
         "workload": Param(
-            type="string", summary="Deployment/x, StatefulSet/x or DaemonSet/x", required=True
+            type="string",
+            summary="Deployment/x, StatefulSet/x, DaemonSet/x or CronJob/x",
+            required=True,
         ),
         "image": Param(type="image", summary="repository@sha256:…", required=True),
         "namespace": Param(type="string", summary="Namespace; the target's when left out"),
         "container": Param(type="string", summary="Container, when there are several"),
+        "cluster": Param(type="string", summary="Cluster; the target's when left out"),
+        "one_way": Param(
+            type="bool",
+            summary="the former image must not come back: there is no undo",
+            default=False,
+        ),
     },
     results={
         "workload": Param(type="string", summary="Kind/name that was rolled out"),
@@ -44,6 +52,7 @@ INFO = ActionInfo(
         right("Deployment", "get", "patch", why="read it, change its image"),
         right("StatefulSet", "get", "patch", why="read it, change its image"),
         right("DaemonSet", "get", "patch", why="read it, change its image"),
+        right("CronJob", "get", "patch", why="read it, change its image"),
         right("Pod", "list", why="see new pods come up, or why not"),
     ),
     undoable=True,
@@ -64,7 +73,7 @@ class Redeploy:
 
     async def plan(self, call: Call) -> Plan:
         """Read the workload and its pods. Raises `StepFailed` where we must not roll out."""
-        api = self.fleet.api(call)
+        api = self._api(call)
         image = rollout.pinned(str(call.params["image"]))
         kind, namespace, name = _place(call)
         await self.fleet.require(api, self.info, namespace)
@@ -81,9 +90,15 @@ class Redeploy:
             await api.patch(named(kind, namespace, name), body, dry_run=True)
         return plan
 
+    def _api(self, call: Call) -> Api:
+        """The cluster that the step names, else the target's."""
+        cluster = str(call.params.get("cluster") or "")
+        named = replace(call.target, cluster=cluster) if cluster else call.target
+        return self.fleet.api(replace(call, target=named))
+
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
         """Change the image, then wait. Raises `Conflict` when somebody else changed it."""
-        api = self.fleet.api(call)
+        api = self._api(call)
         if plan.changes:
             change = plan.changes[0]
             await insist(api, lambda: _set(api, plan.data, change))
@@ -91,7 +106,7 @@ class Redeploy:
 
     async def poll(self, call: Call, state: Mapping[str, Any]) -> Done | Pending:
         """See how far the rollout is. Raises `StepFailed` with the way back when it fails."""
-        api = self.fleet.api(call)
+        api = self._api(call)
         workload = await _read(api, state["kind"], state["namespace"], state["name"])
         _must_be(workload, state)
         progress = rollout.progress(workload)
@@ -113,9 +128,11 @@ class Redeploy:
 
     async def verify(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
         """Read what every pod really runs; `residual` names pods that still run another image."""
-        api = self.fleet.api(call)
+        api = self._api(call)
         data = plan.data
         workload = await _read(api, data["kind"], data["namespace"], data["name"])
+        if data["kind"] == "CronJob":
+            return _next_job(workload, data)
         pods = await _pods(api, workload)
         exact, by_spec, other = rollout.running(pods, data["container"], data["image"])
         checks = {
@@ -132,10 +149,18 @@ class Redeploy:
         return Verdict(level=level, residual=plan.residual, checks=checks)
 
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
-        """Put the former image back. Raises `Conflict` when somebody else changed it since."""
+        """Put the former image back. Raises `Conflict` when somebody else changed it since.
+
+        Raises `StepFailed` for a step that says that the former image must not come back.
+        """
         if not plan.changes:
             return Done()
-        api = self.fleet.api(call)
+        if call.params.get("one_way"):
+            raise StepFailed(
+                f"{plan.data['kind']} {plan.data['name']}: its step is one_way, so "
+                f"{plan.data['former']} does not come back; roll a third image out instead"
+            )
+        api = self._api(call)
         change = plan.changes[0]
         await insist(api, lambda: _put_back(api, plan.data, change))
         back = {**plan.data, "image": plan.data["former"], "former": plan.data["image"]}
@@ -161,6 +186,8 @@ async def _read(api: Api, kind: str, namespace: str, name: str) -> Json:
 
 
 async def _pods(api: Api, workload: Json) -> list[Json]:
+    if workload["kind"] == "CronJob":
+        return []  # its jobs run what they were started with
     path = collection("Pod", workload["metadata"]["namespace"])
     return await api.items(path, labelSelector=rollout.selector_query(workload))
 
@@ -173,6 +200,7 @@ def _design(
     mine = annotations.get(KEY) == call.key
     former = annotations.get(FORMER, "") if mine else rollout.image_of(workload, container)
     place = f"{metadata['namespace']}/{metadata['name']}"
+    one_way = bool(call.params.get("one_way"))
     change = Change(
         verb="patch",
         ref=reference(api, kind, workload),
@@ -197,8 +225,9 @@ def _design(
             labels=dict(metadata.get("labels") or {}),
         ),
         residual=_residual(workload, pods),
-        undo="" if same else f"roll {kind} {place} back to {former}",
-        params={"workload": f"{kind}/{metadata['name']}", "container": container, "image": image},
+        undo="" if same or one_way else f"roll {kind} {place} back to {former}",
+        params={"workload": f"{kind}/{metadata['name']}", "container": container, "image": image}
+        | ({"one_way": True} if one_way else {}),
         data={
             "kind": kind,
             "namespace": metadata["namespace"],
@@ -207,6 +236,7 @@ def _design(
             "container": container,
             "image": image,
             "former": former,
+            "one_way": one_way,
         },
     )
 
@@ -236,7 +266,7 @@ def _patch(
             "resourceVersion": metadata["resourceVersion"],
             "annotations": dict(annotations),
         },
-        "spec": {"template": {"spec": {"containers": containers}}},
+        "spec": rollout.patch_of(workload, {"spec": {"containers": containers}}),
     }
 
 
@@ -289,14 +319,24 @@ def _must_be(workload: Json, state: Mapping[str, Any]) -> None:
 
 
 def _failure(workload: Json, why: str, state: Mapping[str, Any]) -> str:
-    return (
-        f"{rollout.label(workload)}: the rollout of {state['image']} fails: {why}; undo this step "
-        f"to go back to {state['former']}"
-    )
+    way = f"undo this step to go back to {state['former']}"
+    if state.get("one_way"):
+        way = f"{state['former']} does not come back by itself: roll a third image out"
+    return f"{rollout.label(workload)}: the rollout of {state['image']} fails: {why}; {way}"
+
+
+def _next_job(workload: Json, data: Mapping[str, Any]) -> Verdict:
+    """What a CronJob starts next; jobs that it has started go on with what they have."""
+    found = rollout.image_of(workload, data["container"])
+    if found != data["image"]:
+        raise StepFailed(f"{rollout.label(workload)}: expected {data['image']}, got {found}")
+    active = [str(one.get("name")) for one in (workload.get("status") or {}).get("active") or []]
+    going = tuple(f"job {name} goes on with the image it was started with" for name in active)
+    return Verdict(level=VerdictLevel.APPLIED, residual=going, checks={"next job": found})
 
 
 def _pending(data: Mapping[str, Any], text: str) -> Pending:
-    names = ("kind", "namespace", "name", "uid", "container", "image", "former", "sick")
+    names = ("kind", "namespace", "name", "uid", "container", "image", "former", "one_way", "sick")
     return Pending(
         state={key: data[key] for key in names if key in data},
         after=_LOOK_AGAIN,

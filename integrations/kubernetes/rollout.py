@@ -21,6 +21,7 @@ __all__ = [
     "container_of",
     "image_of",
     "manager_of",
+    "patch_of",
     "pick_container",
     "pinned",
     "progress",
@@ -28,6 +29,7 @@ __all__ = [
     "running",
     "selector_query",
     "sickness",
+    "template_of",
     "template_with",
 ]
 
@@ -144,8 +146,10 @@ def refusal(workload: Json) -> str:
 
 
 def progress(workload: Json) -> Progress:
-    """How far the rollout of a Deployment, StatefulSet or DaemonSet is."""
+    """How far the rollout is; a CronJob has none, what it starts next is what counts."""
     status, spec = workload.get("status") or {}, workload["spec"]
+    if workload["kind"] == "CronJob":
+        return Progress(done=True, text="its next job runs the image")
     if int(status.get("observedGeneration") or 0) < int(workload["metadata"]["generation"]):
         return Progress(done=False, text="not seen by its controller yet")
     for item in status.get("conditions") or []:
@@ -228,8 +232,21 @@ def label(workload: Json) -> str:
     return f"{workload['kind']} {metadata['namespace']}/{metadata['name']}"
 
 
+def template_of(workload: Json) -> Json:
+    """The pod template; a CronJob has it inside the template of its jobs."""
+    spec = workload["spec"]
+    found: Json = (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
+    return found
+
+
+def patch_of(workload: Json, template: Json) -> Json:
+    """A patch of the workload's `spec` that changes parts of its pod template."""
+    inner = {"template": template}
+    return {"jobTemplate": {"spec": inner}} if "jobTemplate" in workload["spec"] else inner
+
+
 def _containers(workload: Json) -> list[Json]:
-    found: list[Json] = workload["spec"]["template"]["spec"]["containers"]
+    found: list[Json] = template_of(workload)["spec"]["containers"]
     return found
 
 

@@ -67,6 +67,7 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
     "lock_namespace": {"expires": "1h"},
     "label": {"pod": "solo", "labels": {"team.example/incident": "42"}},
     "annotate": {"pod": "solo", "annotations": {"team.example/note": "look at me"}},
+    "find_workloads": {"digest": f"sha256:{'d' * 64}"},
     "block_image": {"digest": f"sha256:{'d' * 64}"},
 }
 

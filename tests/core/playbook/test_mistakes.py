@@ -131,7 +131,7 @@ MISTAKES: tuple[tuple[str, str, str, str, str], ...] = (
     (ISOLATE, CIRCLE, "PB051", "isolate → rebuild → isolate", 'from "needs" of "isolate"'),
     ("alert.target.namespace != vars.team", "^alert.severity", "PB033", "got int", "compare"),
     ("for_each: alert.tags", "for_each: alert.tags\n    at_once: ^0", "PB016", "at_once", ""),
-    ("needs: [rebuild]", "needs: [rebuild]\n    at_once: ^2", "PB011", "for_each is missing", "add"),
+    ("needs: [rebuild]", "needs: [rebuild]\n    at_once: ^2", "PB011", "for_each is", "add"),
     ("for_each: alert.tags", "for_each: ^alert.rule", "PB033", "expected a list, got string", ""),
     ('alert.target.pod != ""', 'alert.rule.^startWith("x")', "PB034", "startWith", '"startsWith"?'),
     ('alert.target.pod != ""', 'alert.rule.matches(^"(")', "PB036", "invalid pattern", ""),
