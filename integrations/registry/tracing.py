@@ -2,7 +2,11 @@
 
 Labels, annotations, tags and unsigned statements are claims of whoever built the image. They are
 used to find and never to trust: the image map alone says which repository may rebuild an image. A
-claim that names another one is shown and not followed, and its commit is not taken over.
+claim that names another one is shown and not followed, and its commit is not taken over. Even a
+claim that names the right one does not choose a commit to build: GitHub serves the commits of every
+fork under its parent's name, so a label could have a pipeline build a stranger's source. `revision`
+is therefore a verified commit or empty.
+https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/working-with-forks/about-permissions-and-visibility-of-forks
 
 Traps of a running `imageID` (https://github.com/kubernetes/kubernetes/issues/115199,
 https://github.com/containerd/containerd/issues/8408): it may be the digest of the index or of one
@@ -54,9 +58,13 @@ INFO = ActionInfo(
         "image": Param(type="string", summary="repository@digest, as the registry has it"),
         "digest": Param(type="string", summary="digest of the manifest or index"),
         "repository": Param(type="string", summary="the repository that the image map names"),
-        "revision": Param(type="string", summary="commit, only where its source is the map's"),
+        "revision": Param(type="string", summary="commit, only where a signature was verified"),
         "sure": Param(type="string", summary="verified, agreed, claimed or nothing"),
         "claimed": Param(type="string", summary="the repository that the image itself names"),
+        "claimed_revision": Param(
+            type="string",
+            summary="commit by a claim about the map's repository; to read, not build",
+        ),
         "chain": Param(type="list", summary="every link: what it is, what it says, how sure"),
     },
     permissions=(PULL,),
@@ -240,7 +248,7 @@ def _same(repository: str, route: ImageRoute) -> bool:
 def _result(
     image: ImageName, found: Described, route: ImageRoute | None, trail: _Trail
 ) -> dict[str, Any]:
-    """The answer: the map's repository always, a commit only from a claim that agrees with it."""
+    """The answer: the map's repository always, commits only from claims about that one."""
     claimed = next((repository for repository, _, _ in trail.claims if repository), "")
     allowed = [
         (commit, VERIFIED if sure == VERIFIED else AGREED)
@@ -258,7 +266,8 @@ def _result(
         "image": f"{image.name}@{found.digest}",
         "digest": found.digest,
         "repository": route.repo if route else "",
-        "revision": revision,
+        "revision": revision if sure == VERIFIED else "",
+        "claimed_revision": revision,
         "sure": sure,
         "claimed": for_terminal(claimed, 200),
         "chain": trail.links,

@@ -133,7 +133,8 @@ async def test_labels_that_agree_with_the_map_give_the_commit() -> None:
         digest = s.double.put_image("1.4", OURS)
         found = await s.trace(digest)
 
-        assert (found["repository"], found["revision"]) == ("acme/shop", COMMIT)
+        assert (found["repository"], found["claimed_revision"]) == ("acme/shop", COMMIT)
+        assert found["revision"] == ""
         assert (found["sure"], found["claimed"]) == ("agreed", "Acme/shop")
         assert links(found)["labels"] == (f"github.com/Acme/shop at {COMMIT}", "agreed")
         assert links(found)["running image"][1] == "proven"
@@ -145,8 +146,8 @@ async def test_a_forged_label_is_shown_and_not_followed() -> None:
     async with stage() as s:
         found = await s.trace(s.double.put_image("1.4", FORGED))
 
-        assert (found["repository"], found["revision"]) == ("acme/shop", "")
-        assert (found["sure"], found["claimed"]) == ("claimed", "evil/fork")
+        assert (found["repository"], found["claimed_revision"]) == ("acme/shop", "")
+        assert (found["revision"], found["sure"], found["claimed"]) == ("", "claimed", "evil/fork")
         assert links(found)["labels"] == (f"github.com/evil/fork at {OTHER}", "not followed")
 
 
@@ -161,6 +162,19 @@ async def test_a_forged_label_cannot_select_a_pipeline_outside_the_map() -> None
 
     assert [change.ref.system for change in plan.changes] == ["github:acme/shop"]
     assert "evil" not in json.dumps(plan.to_json())
+    assert OTHER not in json.dumps(plan.to_json())
+
+
+async def test_a_label_of_the_right_repository_does_not_choose_the_commit_either() -> None:
+    """A fork's commit lies under its parent's name: only a verified one reaches a pipeline."""
+    async with stage() as s:
+        found = await s.trace(s.double.put_image("1.4", {SOURCE: OURS[SOURCE], REVISION: OTHER}))
+        async with bench(route=route(s.double.host)) as b:
+            params = {"image": found["image"], "revision": found["revision"]}
+            target = Target(image=found["image"], digest=f"sha256:{'1' * 64}")
+            plan = await b.action.plan(a_call(params=params, target=target))
+
+    assert found["claimed_revision"] == OTHER
     assert OTHER not in json.dumps(plan.to_json())
 
 
@@ -205,7 +219,7 @@ async def test_the_digest_of_an_index_is_said_to_be_one() -> None:
         found = await s.trace(index)
 
         assert "is an index" in links(found)["running image"][0]
-        assert found["revision"] == COMMIT
+        assert found["claimed_revision"] == COMMIT
 
 
 async def test_a_tag_alone_is_only_a_claim_of_what_runs() -> None:
@@ -263,7 +277,8 @@ async def test_an_attestation_that_is_not_verified_says_why(
         found = await s.trace(digest)
 
         assert why in links(found)["attestation"][0]
-        assert (found["revision"], found["sure"]) == (COMMIT, "agreed")
+        assert (found["claimed_revision"], found["sure"]) == (COMMIT, "agreed")
+        assert found["revision"] == ""
 
 
 async def test_a_statement_about_another_image_or_by_nobody_is_left_out_or_unverified() -> None:
@@ -390,10 +405,11 @@ async def test_images_of_a_real_engine_are_traced_in_a_real_registry(
     await made.close()
 
     honest, forged = results["honest"], results["forged"]
-    assert (honest["repository"], honest["revision"]) == ("acme/shop", COMMIT)
+    assert (honest["repository"], honest["claimed_revision"]) == ("acme/shop", COMMIT)
+    assert honest["revision"] == ""
     assert links(honest)["labels"] == (f"github.com/Acme/shop at {COMMIT}", "agreed")
     assert "honest in" in links(honest)["tags"][0]
-    assert (forged["repository"], forged["revision"]) == ("acme/shop", "")
+    assert (forged["repository"], forged["claimed_revision"]) == ("acme/shop", "")
     assert links(forged)["labels"][1] == "not followed"
 
 
