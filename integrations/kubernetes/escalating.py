@@ -14,6 +14,7 @@ from integrations.kubernetes import tier_admin, tier_foreign, tier_native
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet, insist
 from integrations.kubernetes.ground import survey
+from integrations.kubernetes.marks import ESCALATED, memory_of
 from integrations.kubernetes.paths import named
 from integrations.kubernetes.tier_model import Subject
 from integrations.kubernetes.tiers import left_open
@@ -66,7 +67,8 @@ async def still_open(
 
     `data` is that of the plan. Raises `StepFailed` when our further deny is gone or changed.
     """
-    memory, namespace = data.get("tier") or {}, data["namespace"]
+    memory = data.get("tier") or memory_of(pod, ESCALATED)  # of this step, or of one after it
+    namespace = data["namespace"]
     label = (key, data["label"])
     await must_stand(api, memory, namespace, label)
     land = await fleet.landscape(api, again=True)

@@ -171,8 +171,11 @@ class QuarantinePod:
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """Put the labels back and delete the policy. Raises `Conflict` with the difference."""
         api = self.fleet.api(call, "containment")
-        if plan.changes:
-            await release.restore(api, release.Hold.of_plan(plan))
+        hold = release.Hold.of_plan(plan)
+        if plan.data.get("joined"):
+            await release.part(api, hold)
+        elif plan.changes:
+            await release.restore(api, hold)
         return Done()
 
 

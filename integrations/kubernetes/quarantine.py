@@ -21,6 +21,23 @@ from integrations.kubernetes.client import Json
 from integrations.kubernetes.consequences import is_ready
 from integrations.kubernetes.enforcement_class import CONNECTIONS, Class
 from integrations.kubernetes.ground import Ground
+from integrations.kubernetes.marks import (
+    ESCALATED,
+    EXPIRES,
+    INCIDENT,
+    KEY,
+    LABEL,
+    MARKS,
+    ORIGINAL,
+    OWNER,
+    SUSPENDED,
+    kept_twice,
+    mark,
+    memory_of,
+    policy_name,
+    rewound,
+    word,
+)
 from integrations.kubernetes.owners import Owner, controller_of, root, treatment
 from integrations.kubernetes.policy import deny_all
 from integrations.kubernetes.selection import Shift, shift
@@ -31,9 +48,15 @@ from responder.model import Blast, Change, ObjectRef, Plan
 from responder.text import for_label
 
 __all__ = [
+    "ESCALATED",
+    "INCIDENT",
+    "KEY",
     "LABEL",
     "MARKS",
     "OPEN_CONNECTIONS",
+    "ORIGINAL",
+    "OWNER",
+    "SUSPENDED",
     "Request",
     "Scene",
     "design",
@@ -43,15 +66,6 @@ __all__ = [
     "rewound",
 ]
 
-LABEL = "responder.dev/quarantine"
-ORIGINAL = "responder.dev/original-labels"
-KEY = "responder.dev/key"
-INCIDENT = "responder.dev/incident"
-EXPIRES = "responder.dev/expires-after"
-OWNER = "responder.dev/released-by"
-ESCALATED = "responder.dev/escalated"  # which deny there is beside the NetworkPolicy
-SUSPENDED = "responder.dev/suspended"  # the CronJob that was suspended
-MARKS = (ORIGINAL, KEY, INCIDENT, EXPIRES, OWNER, ESCALATED, SUSPENDED)
 OPEN_CONNECTIONS = CONNECTIONS[Class.UNKNOWN]
 
 
@@ -97,16 +111,12 @@ class _Draft:
     marks: Mapping[str, str]
 
 
-def policy_name(value: str) -> str:
-    """The name of the policy that belongs to a quarantine label's value."""
-    return f"responder-quarantine-{value}"
-
-
 def design(scene: Scene, request: Request) -> Plan:
     """The plan for one pod. Raises `StepFailed` with the reason where it cannot be isolated.
 
     The same step asked again after it was half or wholly done gives the same plan. A pod that
-    another step has isolated already is left as it is.
+    another step has isolated already is left as it is, but for a further deny where that is
+    asked for.
     """
     draft = _draft(scene, request)
     pod, found, how = draft.pod, draft.found, treatment(draft.pod)
@@ -126,7 +136,7 @@ def design(scene: Scene, request: Request) -> Plan:
         changes=changes,
         blast=_blast(scene, pod) if changes else Blast(),
         residual=(*draft.choice.still, *_known_limits(scene, request, draft)),
-        undo=_undo(how.restoring, subject.name, tier, suspended=SUSPENDED in draft.marks),
+        undo=_undo(how.restoring, draft),
         params={
             "pod": _place(pod),
             "uid": pod["metadata"]["uid"],
@@ -155,28 +165,30 @@ def _draft(scene: Scene, request: Request) -> _Draft:
         label=(LABEL, value),
         name=policy_name(value),
         system=f"cluster:{request.cluster}",
-        marks=_kept_twice(marks),
-        policies=scene.policies if found else tier_foreign.rewound(scene.policies, (LABEL, value)),
+        marks=kept_twice(marks),
+        policies=_as_before(scene, request.key, found, value),
     )
     choice = _choice(scene, request, subject, found)
     if choice.tier:
-        marks[ESCALATED] = json.dumps(dict(choice.tier.memory), sort_keys=True)
+        by = {"by": request.key} if found else {}
+        marks[ESCALATED] = json.dumps({**choice.tier.memory, **by}, sort_keys=True)
     return _Draft(pod=pod, found=found, subject=subject, choice=choice, marks=marks)
 
 
+def _as_before(scene: Scene, key: str, found: str, value: str) -> list[Json]:
+    """The policies without what this very step has done to them."""
+    if found and memory_of(scene.pod, ESCALATED).get("by", key) != key:
+        return scene.policies
+    return tier_foreign.rewound(scene.policies, (LABEL, value))
+
+
 def _choice(scene: Scene, request: Request, subject: Subject, found: str) -> Choice:
-    """How much further to go. What another step has isolated is judged, and left as it is."""
-    if found:
-        memory = _memory_of(scene.pod, ESCALATED)
+    """How much further to go. What another step has gone further with is left as it is."""
+    memory = memory_of(scene.pod, ESCALATED) if found else {}
+    if memory and memory.get("by") != request.key:
         return Choice(still=left_open(scene.ground, subject, memory, subject.policies))
     now = {item["metadata"]["name"]: item for item in scene.policies}
     return choose(scene.ground, subject, request.escalate, now)
-
-
-def _memory_of(pod: Json, key: str) -> Mapping[str, str]:
-    """What a mark on the pod tells; nothing without it."""
-    annotations = pod["metadata"].get("annotations") or {}
-    return mark(annotations, key) if key in annotations else {}
 
 
 def _changes(scene: Scene, request: Request, draft: _Draft) -> tuple[Change, ...]:
@@ -185,9 +197,11 @@ def _changes(scene: Scene, request: Request, draft: _Draft) -> tuple[Change, ...
     policy = _policy(draft.pod, subject.name, subject.label[1], draft.marks)
     there = draft.found and _has(scene.policies, subject.name)
     changes = [] if there else [_creation(request, policy)]
-    if draft.found:
-        return tuple(changes)
     changes += tier.changes if tier else ()
+    if draft.found:
+        marks = {ESCALATED: draft.marks[ESCALATED]} if tier else {}
+        again = _relabelling(request, scene.pod, draft.pod, subject.labels, marks)
+        return (*changes, again) if tier else tuple(changes)
     changes.append(_relabelling(request, scene.pod, draft.pod, subject.labels, draft.marks))
     if scene.cron_job and SUSPENDED in draft.marks:
         changes.append(_suspension(request, scene.cron_job))
@@ -198,9 +212,8 @@ def _data(scene: Scene, draft: _Draft) -> dict[str, Any]:
     """What applying, proving and taking back need."""
     pod, subject, tier = draft.pod, draft.subject, draft.choice.tier
     how = treatment(pod)
-    memory = (
-        dict(tier.memory) if tier else dict(_memory_of(scene.pod, ESCALATED)) if draft.found else {}
-    )
+    there = memory_of(scene.pod, ESCALATED) if draft.found else {}
+    memory = json.loads(draft.marks[ESCALATED]) if tier else dict(there)
     return {
         "namespace": subject.namespace,
         "pod": pod["metadata"]["name"],
@@ -212,6 +225,7 @@ def _data(scene: Scene, draft: _Draft) -> dict[str, Any]:
         "owner": _owner(pod),
         "still": list(draft.choice.still),
         "tier": memory,
+        "joined": bool(draft.found and tier),  # only the further deny is this step's
     }
 
 
@@ -226,32 +240,6 @@ def _shown(moved: Shift) -> dict[str, str]:
     return {name: ", ".join(found) for name, found in words.items() if found}
 
 
-def rewound(pod: Json, key: str) -> Json:
-    """The pod as it was before this very step relabelled it; any other pod unchanged."""
-    metadata = pod["metadata"]
-    annotations = metadata.get("annotations") or {}
-    if annotations.get(KEY) != key or ORIGINAL not in annotations:
-        return pod
-    plain = {name: text for name, text in annotations.items() if name not in MARKS}
-    labels = mark(annotations, ORIGINAL)
-    references = metadata.get("ownerReferences") or []
-    if not references and OWNER in annotations:
-        references = [{**mark(annotations, OWNER), "controller": True}]
-    rewound = {**metadata, "labels": labels, "annotations": plain, "ownerReferences": references}
-    return {**pod, "metadata": rewound}
-
-
-def mark(annotations: Mapping[str, str], key: str) -> dict[str, str]:
-    """One of our annotations as a table. Raises `StepFailed` when somebody has spoilt it."""
-    try:
-        found = json.loads(annotations[key])
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise StepFailed(f"annotation {key} was changed and cannot be read: restore it by hand")
-    return found
-
-
 def _marks(scene: Scene, pod: Json, request: Request, before: Mapping[str, str]) -> dict[str, str]:
     owner = controller_of(pod)
     marks = {
@@ -262,17 +250,12 @@ def _marks(scene: Scene, pod: Json, request: Request, before: Mapping[str, str])
     if request.expires:
         marks[EXPIRES] = request.expires
     if owner:
-        marks[OWNER] = _word(owner)
+        marks[OWNER] = word(owner)
     job = scene.cron_job
-    if request.suspend_cronjob and job and _may_suspend(job, _memory_of(scene.pod, SUSPENDED)):
+    if request.suspend_cronjob and job and _may_suspend(job, memory_of(scene.pod, SUSPENDED)):
         found = job["metadata"]
-        marks[SUSPENDED] = _word(Owner("CronJob", found["name"], found["uid"]))
+        marks[SUSPENDED] = word(Owner("CronJob", found["name"], found["uid"]))
     return marks
-
-
-def _word(owner: Owner) -> str:
-    words = {"kind": owner.kind, "name": owner.name, "uid": owner.uid}
-    return json.dumps(words, sort_keys=True)
 
 
 def _may_suspend(job: Json, done: Mapping[str, str]) -> bool:
@@ -281,18 +264,12 @@ def _may_suspend(job: Json, done: Mapping[str, str]) -> bool:
     return not suspended or done.get("uid") == job["metadata"]["uid"]
 
 
-def _kept_twice(marks: Mapping[str, str]) -> dict[str, str]:
-    """What our own objects remember too: whoever can patch the pod cannot forge this copy."""
-    kept = (ORIGINAL, KEY, INCIDENT, EXPIRES, ESCALATED, SUSPENDED)
-    return {key: marks[key] for key in kept if key in marks}
-
-
 def _policy(pod: Json, name: str, value: str, marks: Mapping[str, str]) -> Json:
     return deny_all(
         name=name,
         namespace=pod["metadata"]["namespace"],
         label=(LABEL, value),
-        annotations=_kept_twice(marks),
+        annotations=kept_twice(marks),
         owner=pod,
     )
 
@@ -358,13 +335,17 @@ def _known_limits(scene: Scene, request: Request, draft: _Draft) -> list[str]:
     ]
 
 
-def _undo(restoring: str, policy: str, tier: Tier | None, *, suspended: bool) -> str:
-    parts = [f"put the pod's labels back and delete NetworkPolicy {policy}"]
+def _undo(restoring: str, draft: _Draft) -> str:
+    tier, parts = draft.choice.tier, []
+    if not draft.found:
+        parts.append(f"put the pod's labels back and delete NetworkPolicy {draft.subject.name}")
     if tier and tier.level == "foreign":
         parts.append(f"put the selectors of NetworkPolicy {tier.memory['names']} back")
     elif tier:
         parts.append(f"delete {tier.kind} {tier.memory['name']}")
-    if suspended:
+    if draft.found:
+        return "; ".join([*parts, "the pod stays isolated as it was"]) if parts else ""
+    if SUSPENDED in draft.marks:
         parts.append("let its CronJob start again")
     return "; ".join([*parts, *([restoring] if restoring else [])])
 

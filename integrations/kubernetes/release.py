@@ -31,7 +31,7 @@ from responder.errors import Conflict, NotFound, StepFailed
 from responder.model import Blast, Change, Effect, ObjectRef, Plan, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, Param, Pending
 
-__all__ = ["INFO", "Hold", "ReleasePod", "difference", "restore"]
+__all__ = ["INFO", "Hold", "ReleasePod", "difference", "part", "restore"]
 
 INFO = ActionInfo(
     name="kubernetes.release_pod",
@@ -162,6 +162,25 @@ async def restore(api: Api, hold: Hold) -> None:
     if hold.suspended:
         job = hold.suspended
         await escalating.suspend(api, hold.namespace, job["name"], job["uid"], stop=False)
+
+
+async def part(api: Api, hold: Hold) -> None:
+    """Take back only a further deny that a later step made; the pod stays isolated as it was.
+
+    Raises `Conflict` with the difference before anything is touched.
+    """
+    await escalating.inspect(api, hold.tier, hold.namespace, hold.label, hold.selectors)
+    path = named("Pod", hold.namespace, hold.pod)
+    try:
+        pod = await api.get(path)
+        annotations = pod["metadata"].get("annotations") or {}
+        ours = pod["metadata"]["uid"] == hold.uid and ESCALATED in annotations
+        if ours and annotations[ESCALATED] == hold.marks[ESCALATED]:
+            body = {"metadata": {"uid": hold.uid, "annotations": {ESCALATED: None}}}
+            await insist(api, lambda: api.patch(path, body))
+    except NotFound:
+        pass  # the pod is gone; what was made for it goes all the same
+    await escalating.take_back(api, hold.tier, hold.namespace, hold.label)
 
 
 async def _policy(api: Api, hold: Hold) -> Json | None:
@@ -318,7 +337,8 @@ def _must_agree(policy: Json | None, hold: Hold) -> None:
     """The pod's own word on its labels is believed only as far as the policy's copy agrees."""
     if policy is None:
         return
-    for key in (ORIGINAL, ESCALATED, SUSPENDED):
+    # what the mark of a further deny names is compared with what we make, whoever wrote the mark
+    for key in (ORIGINAL, SUSPENDED):
         kept = (policy["metadata"].get("annotations") or {}).get(key)
         if kept != hold.marks.get(key):
             raise Conflict(

@@ -213,8 +213,8 @@ def _is_listed(plane: ControlPlane, group: str, version: str, plural: str) -> bo
     known = {one["groupVersion"] for group_ in groups for one in group_["versions"]}
     if f"{group}/{version}" not in known:
         return False
-    resources = plane.must("GET", f"/apis/{group}/{version}")["resources"]
-    return any(one["name"] == plural for one in resources)
+    status, listed = plane.request("GET", f"/apis/{group}/{version}")
+    return status == 200 and any(one["name"] == plural for one in listed["resources"])
 
 
 def make(plane: ControlPlane, kind: str, body: dict[str, Any]) -> None:

@@ -44,8 +44,8 @@ def kinds(control_plane: ControlPlane) -> Iterator[Any]:
 
     def install(*names: str) -> None:
         for name in names:
-            crds.install(control_plane, name)
             made.append(name)
+            crds.install(control_plane, name)
 
     yield install
     for name in made:
@@ -427,3 +427,47 @@ async def test_an_unknown_level_is_refused_with_the_levels(
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="all")
         with pytest.raises(StepFailed, match="none of none, admin, native, foreign"):
             await stage.perform(made, request)
+
+
+@pytest.mark.parametrize("way", ["undo", "release"])
+@pytest.mark.parametrize("level", ["native", "foreign"])
+async def test_an_isolated_pod_is_closed_further_by_a_later_step_without_being_opened(
+    control_plane: ControlPlane, namespace: str, kinds: Any, level: str, way: str
+) -> None:
+    """The later step's undo takes its own part back; the first one's waits for that."""
+    if level == "native":
+        kinds("CiliumNetworkPolicy")
+    stage.bare(control_plane, namespace)
+    stage.policy(control_plane, namespace, "others", OPEN)
+    origin = [policies(control_plane, namespace), pod_at(control_plane, namespace)]
+    async with stage.product(control_plane, control_plane.admin_token) as made:
+        doer = stage.action(made, "quarantine_pod")
+        first = stage.call("quarantine_pod", pod=f"{namespace}/solo")
+        plan, result = await stage.perform(made, first)
+        before = [policies(control_plane, namespace), pod_at(control_plane, namespace)]
+        told = await doer.verify(first, plan, result)
+        later = stage.call(
+            "quarantine_pod", key="run_2/step", pod=f"{namespace}/solo", escalate=level
+        )
+        further = await doer.plan(later)
+        await stage.finish(doer, later, further)
+        again = await doer.plan(later)
+        verdicts = [await doer.verify(*one) for one in ((first, plan, {}), (later, further, {}))]
+        with pytest.raises(Conflict, match=r"\+responder.dev/escalated="):
+            await doer.undo(first, plan, result)
+        if way == "undo":
+            await doer.undo(later, further, {})
+            after = [policies(control_plane, namespace), pod_at(control_plane, namespace)]
+            assert after == before
+            await doer.undo(first, plan, result)
+        else:
+            freeing = stage.call("release_pod", key="run_3/free", pod=f"{namespace}/solo")
+            await stage.perform(made, freeing)
+    kind = "CiliumNetworkPolicy" if level == "native" else "NetworkPolicy"
+    assert [change.ref.kind for change in further.changes] == [kind, "Pod"]
+    assert bool(further.asks) is (level == "foreign")
+    assert "the pod stays isolated as it was" in further.undo
+    assert told.level is VerdictLevel.RESIDUAL
+    assert [one.level for one in verdicts] == [VerdictLevel.APPLIED, VerdictLevel.APPLIED]
+    assert again.hash == further.hash
+    assert [policies(control_plane, namespace), pod_at(control_plane, namespace)] == origin
