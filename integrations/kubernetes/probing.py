@@ -58,7 +58,7 @@ class Bench:
         """Clear the place, lend it, clear it again. Raises `Broken` when it cannot be cleared."""
         try:
             await sweep(self._api, self.mark)
-            async with asyncio.timeout(_CLEARING):
+            async with asyncio.timeout(2 * _CLEARING):
                 while await self._clear():
                     await self.pause()
         except (ResponderError, TimeoutError) as error:

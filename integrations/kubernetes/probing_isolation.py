@@ -26,7 +26,7 @@ from integrations.kubernetes.probing_scripts import DIAL, INSIDE, SERVE
 from integrations.kubernetes.together import together
 from responder.errors import Conflict, NotFound, ResponderError, StepFailed
 
-__all__ = ["DENIED", "Packets", "another_node", "examine"]
+__all__ = ["DENIED", "Packets", "another_node", "examine", "read_told"]
 
 DENIED = frozenset({"timeout", "rejected"})
 _PORT = 7000  # the canary's
@@ -187,7 +187,7 @@ class _Inside:
             return Packets(why_no_egress="switched off (probe.inside)")
         try:
             name, note = await self._added()
-            return replace(_read(await self._told(name)), notes=(note,))
+            return replace(read_told(await self._told(name)), notes=(note,))
         except (Broken, ResponderError) as error:
             return Packets(why_no_egress=str(error))
 
@@ -239,9 +239,13 @@ class _Inside:
 _PREFIX = "responder-probe"
 
 
-def _read(text: str) -> Packets:
+def read_told(text: str) -> Packets:
+    """What the container inside the pod told at its end."""
     lines = text.splitlines()
     words = [line.split(" ", 1)[1] for line in lines if line.startswith("word ")]
     if not words:
         return Packets(why_no_egress="the container inside the pod told nothing")
-    return Packets(egress=words[0], sockets=read_sockets(lines))
+    try:
+        return Packets(egress=words[0], sockets=read_sockets(lines))
+    except ValueError:  # a line that was cut in two: what cannot be read was not seen
+        return Packets(egress=words[0])

@@ -31,6 +31,10 @@ MARK = "responder.dev/probe"
 ROLE = "responder.dev/probe-role"
 _NAME = "responder-probe"
 _USER = 65532
+# a sidecar would answer in the place of what is tried, and never end:
+# https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/
+# https://linkerd.io/2/features/proxy-injection/
+_NO_MESH = {"sidecar.istio.io/inject": "false"}
 _DEAD_IMAGES = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
 )
@@ -81,11 +85,15 @@ def pod(
         spec["hostNetwork"] = True
     else:
         spec["securityContext"] = {"runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER}
-    labels = {MARK: mark, ROLE: role, "app.kubernetes.io/managed-by": "responder"}
+    labels = {MARK: mark, ROLE: role, "app.kubernetes.io/managed-by": "responder", **_NO_MESH}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"{_NAME}-{mark}-{role}", "labels": labels},
+        "metadata": {
+            "name": f"{_NAME}-{mark}-{role}",
+            "labels": labels,
+            "annotations": {"linkerd.io/inject": "disabled"},
+        },
         "spec": spec,
     }
 

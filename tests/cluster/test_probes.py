@@ -183,6 +183,7 @@ async def test_a_later_look_tries_nothing_again_and_sees_a_new_policy_at_once(
     path = f"/apis/networking.k8s.io/v1/namespaces/{node_namespace}/networkpolicies"
     try:
         settings = table(node, node_namespace, node.admin_token, image=toolbox, inside="ephemeral")
+        settings["probe"]["seconds"] = 20
         async with product(settings) as made:
             await stage.perform(made, stage.call("probe_network"))
             request = stage.call("quarantine_pod", key="run_1/isolate", pod=victim)

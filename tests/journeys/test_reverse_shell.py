@@ -140,7 +140,7 @@ async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scen
     home = node.namespace("home")
     token = account(node, home, namespace)
     shelf = stage.Shelf()
-    probe = {"image": toolbox, "settle": SETTLE, "seconds": 15, "cut_flows": True}
+    probe = {"image": toolbox, "settle": SETTLE, "seconds": 20, "cut_flows": True}
     table = {"api": node.api, "ca": str(node.ca), "token": token, "home": home}
     made = setup({"prod": {**table, "probe": probe}}, World(), Kit(evidence=shelf))
     scene = Scene(node, namespace, home, made, shelf)

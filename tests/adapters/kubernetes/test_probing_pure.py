@@ -10,7 +10,7 @@ import pytest
 from integrations.kubernetes import probing_pods, probing_scripts
 from integrations.kubernetes.enforcement_class import CONNECTIONS, Class
 from integrations.kubernetes.probing_flows import Socket, own_addresses, read_flows, read_sockets
-from integrations.kubernetes.probing_isolation import Packets
+from integrations.kubernetes.probing_isolation import Packets, read_told
 from integrations.kubernetes.probing_table import Table
 from integrations.kubernetes.probing_verdict import Findings, judge
 from responder.model import VerdictLevel
@@ -217,6 +217,14 @@ def test_a_list_that_was_cut_off_is_no_list() -> None:
     assert read_sockets([*lines, "seen ss 1", "word timeout"]) == (
         Socket(("10.0.0.5", 7000), ("10.0.0.6", 2), moved=False),
     )
+
+
+def test_a_line_that_cannot_be_read_is_a_list_that_was_not_seen() -> None:
+    """The way out is known all the same, and nothing fails."""
+    told = "bare 05004D0A 0A6433C6:115C\nseen proc 1\nword timeout"
+    found = read_told(told)
+    assert (found.egress, found.sockets) == ("timeout", None)
+    assert read_told("").why_no_egress == "the container inside the pod told nothing"
 
 
 def test_the_table_gives_live_flows_and_leaves_the_nodes_own_out() -> None:
