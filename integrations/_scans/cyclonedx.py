@@ -91,7 +91,7 @@ def _system(report: dict[str, Any]) -> str:
 
 def _components(report: dict[str, Any]) -> Iterator[tuple[str, tuple[Package, str]]]:
     for item in objects(report.get("components")):
-        if item.get("type") in {"operating-system", "file"}:
+        if item.get("type") in ("operating-system", "file"):
             continue
         found = from_purl(item.get("purl"))
         ref = item.get("bom-ref") or item.get("purl")

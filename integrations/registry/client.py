@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 from integrations._calling import Caller
 from integrations._fetch import Answer, HttpError, fetch, new_session, own_classifier
 from integrations._images import ImageName, is_digest, is_tag, parse_image
+from integrations._scans.model import at, objects
 from responder.clock import World
 from responder.errors import NotFound, StepFailed
 from responder.model import Secret
@@ -123,12 +124,12 @@ class Registry:
             digests |= set(_images_of(manifest))
             _, manifest = await self._manifest(image.repository, _platform(manifest))
             notes = _texts(manifest.get("annotations")) | notes
-        config = str((manifest.get("config") or {}).get("digest", ""))
+        config = str(at(manifest, "config/digest") or "")
         labels: Mapping[str, str] = {}
         if is_digest(config):
             digests.add(config)
             body = await self.blob(image.repository, config, "configuration")
-            labels = _texts((_object(body).get("config") or {}).get("Labels"))
+            labels = _texts(at(_object(body), "config/Labels"))
         return Described(
             digest=digest, digests=frozenset(digests), labels=labels, annotations=notes
         )
@@ -316,8 +317,8 @@ def _images_of(index: Mapping[str, Any]) -> list[str]:
     """The digests of an index's images; attestations are none."""
     return [
         str(entry["digest"])
-        for entry in index["manifests"]
-        if (entry.get("platform") or {}).get("architecture") != "unknown"
+        for entry in objects(index.get("manifests"))
+        if at(entry, "platform/architecture") != "unknown"
         and is_digest(str(entry.get("digest", "")))
     ]
 
@@ -325,9 +326,8 @@ def _images_of(index: Mapping[str, Any]) -> list[str]:
 def _platform(index: Mapping[str, Any]) -> str:
     """The digest of the manifest to read of an index; attestations are no images."""
     images = _images_of(index)
-    for entry in index["manifests"]:
-        platform = entry.get("platform") or {}
-        said = (platform.get("os"), platform.get("architecture"))
+    for entry in objects(index.get("manifests")):
+        said = (at(entry, "platform/os"), at(entry, "platform/architecture"))
         if said == ("linux", "amd64") and entry.get("digest") in images:
             return str(entry["digest"])
     if not images:

@@ -97,6 +97,9 @@ async def test_labels_come_from_configuration_and_annotations_through_an_index()
         (INDEX, {"manifests": []}),
         (INDEX, {"manifests": [{"digest": 7, "platform": None}]}),
         (MANIFEST, {"config": None}),
+        (MANIFEST, {"config": ["x"], "annotations": "y"}),
+        (INDEX, {"manifests": "all"}),
+        (INDEX, {"manifests": [7, [], {"platform": "linux", "digest": []}]}),
         (MANIFEST, {"config": {"digest": "../../x"}, "annotations": [1]}),
     ],
 )
