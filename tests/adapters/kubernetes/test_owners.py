@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -336,11 +338,14 @@ async def test_a_volume_for_one_node_is_announced_before_the_replacement_waits_f
     assert told == [f"{line}: a replacement may not start"]
 
 
-async def test_an_admission_rule_that_changes_the_labels_is_seen_in_the_plan(
-    control_plane: ControlPlane, namespace: str
-) -> None:
-    """The dry run shows what the pod would get: a rule that forbids it fails the plan."""
-    group = "/apis/admissionregistration.k8s.io/v1"
+GROUP = "/apis/admissionregistration.k8s.io/v1"
+
+
+@contextmanager
+def _ruled(
+    plane: ControlPlane, namespace: str, kind: str, spec: Item, bound: Item
+) -> Iterator[None]:
+    """An admission policy on changes of the namespace's pods, and its binding; both go again."""
     name = f"keep-{namespace}"
     rule = {
         "apiGroups": [""],
@@ -349,23 +354,26 @@ async def test_an_admission_rule_that_changes_the_labels_is_seen_in_the_plan(
         "resources": ["pods"],
     }
     selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-    policy = {
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": selector},
-            "validations": [
-                {"expression": "'app' in object.metadata.labels", "message": "app must stay"}
-            ],
-        },
-    }
-    binding = {
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"]},
-    }
-    stage.bare(control_plane, namespace)
-    control_plane.must("POST", f"{group}/validatingadmissionpolicies", policy)
-    control_plane.must("POST", f"{group}/validatingadmissionpolicybindings", binding)
+    about = {"resourceRules": [rule], "namespaceSelector": selector}
+    policy = {"metadata": {"name": name}, "spec": {"matchConstraints": about, **spec}}
+    binding = {"metadata": {"name": name}, "spec": {"policyName": name, **bound}}
+    plane.must("POST", f"{GROUP}/{kind}admissionpolicies", policy)
+    plane.must("POST", f"{GROUP}/{kind}admissionpolicybindings", binding)
     try:
+        yield
+    finally:
+        plane.request("DELETE", f"{GROUP}/{kind}admissionpolicybindings/{name}")
+        plane.request("DELETE", f"{GROUP}/{kind}admissionpolicies/{name}")
+
+
+async def test_an_admission_rule_that_forbids_the_new_labels_is_heard_before_anything_is_done(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """The plan asks the API server with a dry run, and the rule's own words come back."""
+    stage.bare(control_plane, namespace)
+    check = {"expression": "'app' in object.metadata.labels", "message": "app must stay"}
+    spec = {"validations": [check]}
+    with _ruled(control_plane, namespace, "validating", spec, {"validationActions": ["Deny"]}):
         async with stage.product(control_plane, control_plane.admin_token) as made:
             doer = stage.action(made, "quarantine_pod")
             request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
@@ -378,8 +386,30 @@ async def test_an_admission_rule_that_changes_the_labels_is_seen_in_the_plan(
                 return ""
 
             text = await eventually(refused, "the rule to be in force")
-    finally:
-        control_plane.request("DELETE", f"{group}/validatingadmissionpolicybindings/{name}")
-        control_plane.request("DELETE", f"{group}/validatingadmissionpolicies/{name}")
     assert "app must stay" in text
     assert LABEL not in pods(control_plane, namespace)[0]["metadata"]["labels"]
+
+
+async def test_an_admission_rule_that_changes_the_new_labels_is_named_in_the_plan(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """A rule that labels every pod anew would make the pod another one than was judged."""
+    stage.bare(control_plane, namespace)
+    change = 'Object{metadata: Object.metadata{labels: {"team": "red"}}}'
+    spec = {
+        "reinvocationPolicy": "Never",
+        "mutations": [
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": change}}
+        ],
+    }
+    with _ruled(control_plane, namespace, "mutating", spec, {}):
+        async with stage.product(control_plane, control_plane.admin_token) as made:
+            doer = stage.action(made, "quarantine_pod")
+            request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
+
+            async def told() -> str:
+                plan = await doer.plan(request)
+                return next((text for text in plan.residual if "admission rule" in text), "")
+
+            text = await eventually(told, "the rule to be in force")
+    assert text == "an admission rule changes its labels: +team=red"
