@@ -256,6 +256,7 @@ async def test_shipped_playbooks_load_and_pass_their_own_tests() -> None:
         "collect-evidence",
         "rebuild-image",
         "roll-out-everywhere",
+        "patch-everywhere",
     }
     assert [r for r in results if not r[2]] == []
     assert len(results) >= 8
