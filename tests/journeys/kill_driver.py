@@ -15,7 +15,7 @@ import select
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ import aiohttp
 from responder.store.sqlite import SqliteStore
 from responder.wiring.sandboxed import HOOK
 
-__all__ = ["Child", "Death", "Journey", "Nursery", "Story", "nursery"]
+__all__ = ["Child", "Death", "Forging", "Journey", "Nursery", "Story", "nursery", "own_forge"]
+
+Forging = Callable[[Mapping[str, str]], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
+"""Serves a forge for one journey, beside a sandbox at these addresses; what a server is told."""
 
 _LONGEST = 60.0  # seconds until a journey must have ended, restarts and a busy machine included
 _PAUSE = 0.04
@@ -109,11 +112,21 @@ class Story:
     sent: int = 0  # times the alert was posted
 
 
+@contextlib.asynccontextmanager
+async def own_forge(_: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+    """The sandbox's own forge: nothing more to serve or to tell."""
+    yield {}
+
+
 class Journey:
     """One alert from the first post to the end of its run, over as many lives as it takes."""
 
-    def __init__(self, nursery: Nursery, folder: Path, playbooks: Path) -> None:
+    def __init__(
+        self, nursery: Nursery, folder: Path, playbooks: Path, forging: Forging = own_forge
+    ) -> None:
         self._nursery = nursery
+        self._forging = forging
+        self._told: dict[str, Any] = {}
         self._folder = folder
         self._playbooks = playbooks
         self._story = Story()
@@ -127,7 +140,10 @@ class Journey:
         """Go through it; the server dies once for each of `deaths` that it reaches."""
         sandbox = await self._start_sandbox()
         try:
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as client:
+            async with (
+                self._forging(self._addresses) as self._told,
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as client,
+            ):
                 alert = await _alert(client, self._addresses)
                 async with asyncio.timeout(_LONGEST):
                     await self._live(client, alert, [*deaths, Death("")])
@@ -178,6 +194,7 @@ class Journey:
             "notes": str(self._folder / "notes"),
             "target": death.target,
             "delay": death.delay,
+            **self._told,
         }
         self._server = await self._nursery.fork(order)
         while not file.exists() and self._server.alive:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import github
+import gitlab
 import kubernetes.aio.client
 import kubernetes.aio.config
 
@@ -30,11 +31,12 @@ from integrations import _pipeline as pipeline
 from integrations.kubernetes import delete, redeploy
 from responder import wiring
 from responder.sandbox import __main__ as sandbox
+from responder.settings import Settings
 from responder.web.app import listening, make_app
 from responder.wiring.sandboxed import sandbox_settings
 from tests.journeys.kill_points import KillableWriter, LabelledStore, Points, watch_calls
 
-_WARM = (github, kubernetes.aio.client, kubernetes.aio.config)
+_WARM = (github, gitlab, kubernetes.aio.client, kubernetes.aio.config)
 _LOOK = 0.1  # seconds between two looks at a rollout or a deletion, instead of one or two
 _FORGE = {"token": {"env": "SANDBOX_TOKEN"}, "poll": 0.05, "settle": 1}
 
@@ -85,6 +87,19 @@ def _live(order: dict[str, Any]) -> None:
         os._exit(code)
 
 
+def _rehearsed(order: dict[str, Any]) -> Settings:
+    """The settings of a server beside a sandbox."""
+    return sandbox_settings(
+        order["addresses"],
+        Path(order["folder"]),
+        # a watch hears when it hears: moments of its own would not be the same each time
+        clusters={"sandbox": {"api": order["addresses"]["cluster"], "watch": False}},
+        playbooks__folders=[order["playbooks"]],
+        playbooks__shipped=[],
+        **_forges(order),
+    )
+
+
 async def _serve(order: dict[str, Any]) -> None:
     """A whole server whose writes and calls are moments to die at."""
     delete._LOOK_AGAIN = redeploy._LOOK_AGAIN = _LOOK
@@ -92,15 +107,7 @@ async def _serve(order: dict[str, Any]) -> None:
     points.at("the beginning")
     watch_calls(points)
     folder = Path(order["folder"])
-    settings = sandbox_settings(
-        order["addresses"],
-        folder,
-        # a watch hears when it hears: moments of its own would not be the same each time
-        clusters={"sandbox": {"api": order["addresses"]["cluster"], "watch": False}},
-        forges={"sandbox": {**_FORGE, "base_url": order["addresses"]["forge"]}},
-        playbooks__folders=[order["playbooks"]],
-        playbooks__shipped=[],
-    )
+    settings = _rehearsed(order)
     store = LabelledStore(folder / "responder.db", writer=KillableWriter(points))
     async with (
         wiring.build(settings, store=store, anonymous=True) as app,
@@ -112,6 +119,13 @@ async def _serve(order: dict[str, Any]) -> None:
         part.replace(port_file)
         points.at("the door is open")
         await asyncio.Event().wait()
+
+
+def _forges(order: dict[str, Any]) -> dict[str, Any]:
+    """The sandbox's own forge, or another one with the image map's line that leads to it."""
+    if "forge" in order:
+        return {"forges": {"other": {**_FORGE, **order["forge"]}}, "images": [order["route"]]}
+    return {"forges": {"sandbox": {**_FORGE, "base_url": order["addresses"]["forge"]}}}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from responder.playbook.shipped import shipped_folder
-from tests.journeys.kill_driver import Death, Journey, Nursery, Story, nursery
+from tests.journeys.kill_driver import Death, Forging, Journey, Nursery, Story, nursery, own_forge
 
 SHIPPED = shipped_folder() / "contain-and-rebuild.yaml"
 EFFECTS = {
@@ -54,9 +54,11 @@ def differences(story: Story, wanted: Story) -> dict[str, object]:
     return {key: story.end.get(key) for key in keys if story.end.get(key) != wanted.end.get(key)}
 
 
-async def first_light(hand: Nursery, folder: Path, playbooks: Path) -> Story:
+async def first_light(
+    hand: Nursery, folder: Path, playbooks: Path, forging: Forging = own_forge
+) -> Story:
     """A journey that nobody disturbs; what it ends in is checked word by word."""
-    story = await Journey(hand, folder, playbooks).travel()
+    story = await Journey(hand, folder, playbooks, forging).travel()
     end = story.end
     assert "did not end" not in end, end["did not end"]
     assert end["effects"] == EFFECTS
@@ -77,7 +79,12 @@ async def first_light(hand: Nursery, folder: Path, playbooks: Path) -> Story:
 
 
 async def all_of(
-    hand: Nursery, folder: Path, playbooks: Path, wanted: Story, plans: Iterable[tuple[Death, ...]]
+    hand: Nursery,
+    folder: Path,
+    playbooks: Path,
+    wanted: Story,
+    plans: Iterable[tuple[Death, ...]],
+    forging: Forging = own_forge,
 ) -> dict[tuple[Death, ...], Story]:
     """One journey for each plan of deaths, a few at once; each must end as `wanted` did."""
     left = list(enumerate(plans))[::-1]
@@ -87,7 +94,8 @@ async def all_of(
     async def work() -> None:
         while left:
             number, deaths = left.pop()
-            story = await Journey(hand, folder / str(number), playbooks).travel(*deaths)
+            journey = Journey(hand, folder / str(number), playbooks, forging)
+            story = await journey.travel(*deaths)
             told[deaths] = story
             if found := differences(story, wanted):
                 wrong.append(f"{deaths}: {found}")
