@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from integrations.kubernetes import INFOS, setup
 from responder.clock import World
-from responder.model import Plan, Verdict, VerdictLevel
+from responder.model import Plan, Role, Verdict, VerdictLevel
 from responder.ports import Integration, Kit
+from responder.wiring import load_settings
 from responder.wiring.known import permissions
 from responder.wiring.rbac import manifests
 from tests.adapters.kubernetes import stage
+from tests.journeys.real import Door, Story, serving
+from tests.journeys.shop import falco_event
 from tests.real.cluster import Node
 from tests.real.pods import is_ready, pod
 from tests.real.toolbox import load_toolbox
@@ -127,16 +131,23 @@ def listening(node: Node) -> Iterator[None]:
         yield
 
 
-@asynccontextmanager
-async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scene]:
-    """The victim with its open connection, and the product with its declared rights."""
+def victim(node: Node, namespace: str) -> dict[str, Any]:
+    """A pod that listens, with a second container in which the shell calls home."""
+    path = f"/api/v1/namespaces/{namespace}/pods"
     body = pod("victim", ["serve"])
     shell = pod("shell", ["hold", f"{node.outside_ip}:7000", "-every", "200ms", "-t", "600s"])
     [container] = shell["spec"]["containers"]
     body["spec"]["containers"].append(container | {"name": "shell"})
     body["spec"]["containers"][0]["ports"] = [{"containerPort": 7000}]
-    node.must("POST", f"/api/v1/namespaces/{namespace}/pods", body)
+    node.must("POST", path, body)
     wait_until(lambda: is_ready(node, namespace, "victim"), "the victim to be Ready", 40)
+    return dict(node.must("GET", f"{path}/victim"))
+
+
+@asynccontextmanager
+async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scene]:
+    """The victim with its open connection, and the product with its declared rights."""
+    victim(node, namespace)
     home = node.namespace("home")
     token = account(node, home, namespace)
     shelf = stage.Shelf()
@@ -150,11 +161,7 @@ async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scen
     finally:
         assert made.close
         await made.close()
-        node.drop_namespace(home)
-        for kind in ("clusterroles", "clusterrolebindings"):
-            for item in node.must("GET", f"{RBAC}/{kind}")["items"]:
-                if item["metadata"]["name"].endswith(home):
-                    node.must("DELETE", f"{RBAC}/{kind}/{item['metadata']['name']}")
+        forget(node, home)
 
 
 def account(node: Node, home: str, namespace: str) -> str:
@@ -184,6 +191,15 @@ def account(node: Node, home: str, namespace: str) -> str:
     return token
 
 
+def forget(node: Node, home: str) -> None:
+    """Take the account's namespace and its roles for the cluster away."""
+    node.drop_namespace(home)
+    for kind in ("clusterroles", "clusterrolebindings"):
+        for item in node.must("GET", f"{RBAC}/{kind}")["items"]:
+            if item["metadata"]["name"].endswith(home):
+                node.must("DELETE", f"{RBAC}/{kind}/{item['metadata']['name']}")
+
+
 @pytest.mark.parametrize("mode", ["none", "survive", "strict"])
 async def test_the_verdict_on_an_open_reverse_shell_is_what_packets_do(
     node: Node, node_namespace: str, toolbox: str, listening: None, mode: str
@@ -210,6 +226,99 @@ async def test_the_verdict_on_an_open_reverse_shell_is_what_packets_do(
             assert result["evidence"] in {row["sha256"] for row in scene.shelf.rows}
     finally:
         node.policy("none")
+
+
+PLAYBOOK = """
+playbook: isolate-and-cut
+description: Take a pod off the network, and end what is open.
+on:
+  - alert:
+      source: [falco]
+      rule: [Terminal shell in container]
+      when: alert.target.pod != ""
+mode: enforce
+steps:
+  isolate:
+    use: kubernetes.quarantine_pod
+    with: {pod: "${{ target.pod }}"}
+  cut:
+    use: kubernetes.cut_flows
+    needs: [isolate]
+    with: {pod: "${{ target.pod }}"}
+"""
+CONFIG = """
+[server]
+listen = "127.0.0.1:0"
+[store]
+url = "sqlite:///{folder}/responder.db"
+[playbooks]
+folders = ["{folder}/playbooks"]
+[clusters.prod]
+kubeconfig = "{kubeconfig}"
+home = "{home}"
+[clusters.prod.probe]
+image = "{image}"
+seconds = 20
+settle = {settle}
+cut_flows = true
+[hooks.falco]
+source = "falco"
+cluster = "prod"
+auth = {{bearer = {{env = "FALCO_SECRET"}}}}
+[guards]
+mode = "enforce"
+"""
+
+
+def test_an_alert_ends_the_shell_and_the_incident_says_what_is_true(
+    node: Node, node_namespace: str, toolbox: str, listening: None, tmp_path: Path
+) -> None:
+    """The whole server: the isolation is residual by name, the cut is enforced, its list kept."""
+    node.policy("survive")
+    found = victim(node, node_namespace)
+    home = node.namespace("home")
+    try:
+        (tmp_path / "playbooks").mkdir()
+        (tmp_path / "playbooks/cut.yaml").write_text(PLAYBOOK)
+        token = account(node, home, node_namespace)
+        text = CONFIG.format(
+            folder=tmp_path,
+            kubeconfig=node.kubeconfig(token),
+            home=home,
+            image=toolbox,
+            settle=SETTLE,
+        )
+        file = tmp_path / "config.toml"
+        file.write_text(text)
+        with serving(load_settings(file, environ={"FALCO_SECRET": "secret"})) as server:
+            event = falco_event({**found, "status": _one_container(found)})
+            status, answer, _ = Door(server.url).ask("POST", "/v1/hooks/falco", event, "secret")
+            assert status == 202, answer
+            door = server.door("vic", Role.RESPONDER)
+            story = Story(door, answer["alerts"][0]["incident"])
+            # the last ready replica of something is never taken without a person
+            story.approve("isolate", server.door("ann", Role.APPROVER))
+            try:
+                story.ended(120)
+            except TimeoutError:
+                pytest.fail(story.told())
+            isolated, cut = story.step("isolate"), story.step("cut")
+            kept = door.get(f"/v1/incidents/{story.number}/evidence")["items"]
+            print(f"\n{story.told()}")
+    finally:
+        node.policy("none")
+        forget(node, home)
+    assert isolated["verdict"] == "residual"
+    assert any("open flow" in line and "bytes still move" in line for line in isolated["residual"])
+    assert cut["verdict"] == "enforced"
+    assert cut["result"]["flows"] >= 1
+    assert cut["result"]["evidence"] in {row["sha256"] for row in kept}
+
+
+def _one_container(found: dict[str, Any]) -> dict[str, Any]:
+    """The pod's status with the container that Falco speaks of."""
+    status = found["status"]
+    return {**status, "containerStatuses": status["containerStatuses"][:1]}
 
 
 def _list_of(scene: Scene) -> str:
