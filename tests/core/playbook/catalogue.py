@@ -9,7 +9,8 @@ from responder.ports import ActionInfo, Param
 
 __all__ = ["CATALOGUE", "SOURCES"]
 
-SOURCES = ("falco", "alertmanager", "generic", "pagerduty")
+SCANNERS = ("trivy", "trivy-operator", "grype", "harbor", "quay")
+SOURCES = ("falco", "alertmanager", "generic", "pagerduty", *SCANNERS)
 
 
 def _action(
@@ -54,7 +55,8 @@ CATALOGUE: Mapping[str, ActionInfo] = {
         _action(
             "kubernetes.redeploy",
             Effect.CHANGE,
-            "workload:string! namespace:string image:string!",
+            "workload:string! namespace:string image:string! container:string cluster:string "
+            "one_way:bool",
             "revision:string image:string",
             undoable=True,
         ),
@@ -63,6 +65,16 @@ CATALOGUE: Mapping[str, ActionInfo] = {
             Effect.CHANGE,
             "image:string! options:map count:int flags:list urgent:bool",
             "image:string digest:string run:string url:string",
+        ),
+        _action("image.trace", Effect.READ, "image:image", "revision:string sure:string"),
+        _action(
+            "image.gate", Effect.READ, "image:image! digest:string", "image:string repaired:list"
+        ),
+        _action(
+            "kubernetes.find_workloads",
+            Effect.READ,
+            "digest:list image:image expect_none:bool",
+            "canary:list early:list rest:list elsewhere:list count:int",
         ),
         _action("chat.post", Effect.CHANGE, "text:string!"),
     )

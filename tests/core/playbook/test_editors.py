@@ -17,7 +17,14 @@ from responder.playbook.shipped import shipped_folder, shipped_texts
 from tests.core.playbook.catalogue import CATALOGUE, SOURCES
 from tests.core.playbook.test_mistakes import GOOD, MISTAKES, planted
 
-SHIPPED = {"contain-and-rebuild", "quarantine-pod", "collect-evidence", "rebuild-image"}
+SHIPPED = {
+    "contain-and-rebuild",
+    "quarantine-pod",
+    "collect-evidence",
+    "rebuild-image",
+    "roll-out-everywhere",
+    "patch-everywhere",
+}
 VALIDATOR = jsonschema.Draft7Validator(json_schema(CATALOGUE, SOURCES))
 
 
