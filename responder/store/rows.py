@@ -125,7 +125,7 @@ class TimelineEntry:
 
     incident: int
     at: int
-    kind: str  # alert | run | step | approval | note | status | …
+    kind: str  # alert | run | step | approval | alarm (a person must look) | note | status | …
     text: str
     door: str = "auto"
     person: str = ""
