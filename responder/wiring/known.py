@@ -17,7 +17,10 @@ __all__ = ["catalogue", "permissions", "sources"]
 _NOWHERE: Mapping[str, Mapping[str, Any]] = {
     "registries": {"registry.invalid": {}},
     "clusters": {"none": {"api": "https://cluster.invalid"}},
-    "forges": {"none": {"base_url": "https://forge.invalid", "token": Secret("none")}},
+    "forges": {
+        kind: {"kind": kind, "base_url": "https://forge.invalid", "token": Secret("none")}
+        for kind in ("github", "gitlab")
+    },
 }
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from integrations.github.settings import ForgeSettings
+from integrations.gitlab.settings import ForgeSettings as LabSettings
 from integrations.kubernetes.probe_settings import ProbeSettings
 from integrations.kubernetes.settings import ClusterSettings
 from integrations.registry import RegistrySettings
@@ -140,9 +141,10 @@ def test_the_example_names_every_key_of_a_section(section: str, model: type[Base
         ("clusters", ClusterSettings),
         ("clusters.prod.probe", ProbeSettings),
         ("forges", ForgeSettings),
+        ("forges.lab", LabSettings),
         ("registries", RegistrySettings),
     ],
-    ids=["clusters", "probe", "forges", "registries"],
+    ids=["clusters", "probe", "forges", "lab", "registries"],
 )
 def test_the_example_names_every_key_of_an_integration(tables: str, model: type[BaseModel]) -> None:
     """Over all tables of the section together, written or as a comment."""
