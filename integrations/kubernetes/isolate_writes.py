@@ -15,6 +15,7 @@ from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import insist
 from integrations.kubernetes.landscape import FURTHER
 from integrations.kubernetes.paths import collection, named
+from integrations.kubernetes.policy import is_for
 from integrations.kubernetes.quarantine import KEY, LABEL
 from integrations.kubernetes.release import difference
 from responder.errors import Conflict, NotFound, StepFailed
@@ -72,6 +73,10 @@ async def _create(api: Api, change: Change) -> None:
     except Conflict:
         found = await api.get(named(ref.kind, ref.namespace, ref.name))
         if not _ours(found, change.after):
+            if _is_anothers(found, change.after):
+                raise Conflict(
+                    f"{ref.label}: another incident has begun to isolate this pod"
+                ) from None
             raise StepFailed(
                 f"{ref.label} exists and is not the one this step makes; it was changed or is "
                 "somebody else's: look at it and delete it"
@@ -103,6 +108,15 @@ def _ours(found: Json, wanted: Json) -> bool:
     if wanted["apiVersion"] != "networking.k8s.io/v1":
         return bool(same and escalating.as_wanted(found, wanted["spec"]))
     return bool(same and found["spec"] == wanted["spec"])
+
+
+def _is_anothers(found: Json, wanted: Json) -> bool:
+    """Whether it is the isolation of the same pod that another incident has begun, unchanged."""
+    value = (found["metadata"].get("labels") or {}).get(LABEL)
+    owner = wanted["metadata"].get("ownerReferences") or []
+    if not value or not owner or not is_for(found, owner[0]["uid"]):
+        return False
+    return bool(found["spec"] == {**wanted["spec"], "podSelector": {"matchLabels": {LABEL: value}}})
 
 
 async def _relabel(api: Api, change: Change) -> None:

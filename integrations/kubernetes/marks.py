@@ -43,8 +43,8 @@ MARKS = (ORIGINAL, KEY, INCIDENT, EXPIRES, OWNER, ESCALATED, SUSPENDED)
 
 
 def policy_name(value: str) -> str:
-    """The name of the policy that belongs to a quarantine label's value."""
-    return f"responder-quarantine-{value}"
+    """The policy of a quarantine label's value: named after the pod, so that there is only one."""
+    return f"responder-quarantine-{value.rpartition('-')[2]}"
 
 
 def memory_of(pod: Json, key: str) -> Mapping[str, str]:

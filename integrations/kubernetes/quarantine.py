@@ -39,7 +39,7 @@ from integrations.kubernetes.marks import (
     word,
 )
 from integrations.kubernetes.owners import Owner, controller_of, root, treatment
-from integrations.kubernetes.policy import deny_all
+from integrations.kubernetes.policy import begun, deny_all
 from integrations.kubernetes.selection import Shift, shift
 from integrations.kubernetes.tier_model import Subject, Tier
 from integrations.kubernetes.tiers import Choice, choose, left_open
@@ -156,7 +156,8 @@ def _draft(scene: Scene, request: Request) -> _Draft:
         raise StepFailed(f"pod {_place(pod)} cannot be isolated: {how.refusal}")
     before = dict(pod["metadata"].get("labels") or {})
     found = before.get(LABEL, "")
-    value = found or for_label(f"inc-{request.incident}-{pod['metadata']['uid'][:8]}")
+    fresh = for_label(f"inc-{request.incident}-{pod['metadata']['uid'][:8]}")
+    value = found or begun(scene.policies, policy_name(fresh), pod, LABEL) or fresh
     after = before if found else {**({} if how.strip else before), LABEL: value}
     marks = _marks(scene, pod, request, before)
     subject = Subject(

@@ -43,10 +43,11 @@ _SCRUB = (
     (re.compile(r"sha256:[0-9a-f]{64}"), "DIGEST"),
     (re.compile(r"cart-[a-z0-9]+-[a-z0-9]+"), "POD"),
     (re.compile(r"cart-[a-z0-9]{6,}"), "SET"),
+    (re.compile(r"namespaces/[a-z]-[0-9a-f]{8}"), "namespaces/SPACE"),
     (re.compile(r"nodes/n\d"), "nodes/NODE"),
     (re.compile(r"rr-[0-9a-f]{20}"), "STEP"),
     (re.compile(r"^/[\w-]{43}$"), "/TICKET"),
-    (re.compile(r"quarantine-inc-\d+-[0-9a-f]+"), "quarantine"),
+    (re.compile(r"quarantine-[0-9a-f]{8}"), "quarantine"),
     (re.compile(r"/\d+(?=/|$)"), "/N"),
 )
 

@@ -31,7 +31,7 @@ from integrations import _pipeline as pipeline
 from integrations.kubernetes import delete, redeploy
 from responder import wiring
 from responder.sandbox import __main__ as sandbox
-from responder.settings import Settings
+from responder.settings import Settings, load
 from responder.web.app import listening, make_app
 from responder.wiring.sandboxed import sandbox_settings
 from tests.journeys.kill_points import KillableWriter, LabelledStore, Points, watch_calls
@@ -107,7 +107,8 @@ async def _serve(order: dict[str, Any]) -> None:
     points.at("the beginning")
     watch_calls(points)
     folder = Path(order["folder"])
-    settings = _rehearsed(order)
+    own = order.get("flags")
+    settings = load(None, environ={}, flags=own) if own else _rehearsed(order)
     store = LabelledStore(folder / "responder.db", writer=KillableWriter(points))
     async with (
         wiring.build(settings, store=store, anonymous=True) as app,

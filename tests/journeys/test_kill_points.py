@@ -22,7 +22,7 @@ from tests.journeys.kill_driver import Death, Forging, Journey, Nursery, Story, 
 SHIPPED = shipped_folder() / "contain-and-rebuild.yaml"
 EFFECTS = {
     "dispatches": {"STEP-1": 1},
-    "networkpolicies_created": {"shop/responder-quarantine-inc-1-UID": 1},
+    "networkpolicies_created": {"shop/responder-quarantine-UID": 1},
     "pods_deleted": {"shop/POD": 1},
     "pushes": {"shop/cart@DIGEST": 1},
     "relabels": {"shop/POD": 1},

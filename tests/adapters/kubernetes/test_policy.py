@@ -209,7 +209,7 @@ def test_a_change_of_meaning_changes_the_hash(labels: dict[str, str], extra: str
 def test_names_outside_derive_from_incident_and_uid() -> None:
     """Two pods of one incident never share a policy; the same pod always has the same."""
     plan = planned(a_pod())
-    assert plan.data["policy"] == "responder-quarantine-inc-42-11112222"
+    assert plan.data["policy"] == "responder-quarantine-11112222"
     assert planned(a_pod(), key="run_9/s").data["policy"] == plan.data["policy"]
     assert planned(a_pod(uid="5555-6")).data["policy"] != plan.data["policy"]
     assert plan.changes[1].after["labels"] == {LABEL: "inc-42-11112222"}
