@@ -29,6 +29,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     from integrations._pipeline import PipelineRun
     from integrations.gitlab.artifacts import Downloads
     from integrations.gitlab.client import Client
+    from integrations.gitlab.merging import OpenMergeRequest
     from integrations.gitlab.pipelines import Pipelines
     from integrations.gitlab.settings import read
     from integrations.gitlab.webhook import GitLabHints
@@ -51,7 +52,12 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
 
     return Integration(
         sources=(GitLabHints(world),),
-        actions=(PipelineRun(flows, kit.images, kit.digest_of, world),) if flows else (),
+        actions=(
+            PipelineRun(flows, kit.images, kit.digest_of, world),
+            OpenMergeRequest(clients, kit.images),
+        )
+        if flows
+        else (),
         checks={f"forge {name}": client.check for name, client in clients.items()},
         close=close,
     )

@@ -26,6 +26,7 @@ from tests.doubles.contract import Answered, Asked
 from tests.doubles.faults import ACTING, LIMITS, Fault, Faults
 from tests.doubles.lab_contract import answer_fault, request_fault
 from tests.doubles.lab_executors import Executor, Straight
+from tests.doubles.lab_requests import Repository
 from tests.doubles.lab_shapes import DoublePipeline
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -56,6 +57,7 @@ class GitLabDouble:
     refs: tuple[str, ...] = ("main",)
     required: tuple[str, ...] = ("image", "correlation_id")
     faults: Faults = field(default_factory=Faults)
+    repository: Repository = field(default_factory=Repository)
     refuses: str = ""  # said with 400 to every start
     shows_names: bool = True  # False: the project has no workflow:name
     object_store: bool = False
@@ -95,6 +97,7 @@ class GitLabDouble:
         job = f"{base}/jobs/{{job}}/artifacts"
         api.router.add_get(job, self._archive, name="archive")
         api.router.add_get(f"{job}/{{path:.+}}", self._file, name="file")
+        self.repository.routes(api.router, base)
         store = web.Application()
         store.router.add_get("/kept/{job}/{path}", self._kept)
         self.base_url = await self._listen(api, port) + self.prefix

@@ -26,7 +26,8 @@ ANSWERS = {
     "jobs": ("job", True),
     "bridges": ("bridge", True),
     "open": ("merge_request", False),
-    "merge": ("merge_request", False),
+    "requests": ("merge_request", True),
+    "change": ("merge_request", False),
     "request": ("merge_request", False),
     "deployments": ("deployment", True),
 }
@@ -48,6 +49,11 @@ def description() -> OpenAPI | None:
                 told["parameters"] = [
                     one for one in named if (one["name"], one["in"]) != ("artifact_path", "query")
                 ]
+    # A branch has a name (https://docs.gitlab.com/api/branches/), the description says a number.
+    for told in described["paths"]["/api/v4/projects/{id}/repository/branches/{branch}"].values():
+        for one in told["parameters"]:
+            if one["name"] == "branch":
+                one["schema"] = {"type": "string"}
     # Creating and updating a file need neither a previous path nor a file mode: the description
     # demands every field of an action, GitLab only those of the verb
     # (https://docs.gitlab.com/api/commits/#create-a-commit-with-multiple-files-and-actions).
