@@ -19,6 +19,7 @@ FIGURES: Mapping[str, str] = {
     "runs": "running.runs",
     "waiting": "waiting.waiting",
     "contain": "containing.contain",
+    "flood": "flooding.flood",
     "storm": "storm.storm",
 }
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -29,7 +30,21 @@ from tests.real.cluster import ControlPlane, control_plane
 from tests.real.kubelet import ensure_node, pod_status
 from tests.real.pods import deployment
 
-__all__ = ["contain"]
+__all__ = [
+    "BARE",
+    "LABEL",
+    "Client",
+    "Pod",
+    "Seen",
+    "alert",
+    "bare",
+    "client",
+    "config",
+    "contain",
+    "gather",
+    "running_pods",
+    "seeing",
+]
 
 LABEL = "responder.dev/quarantine"
 BARE = "bench/quarantine"
@@ -109,9 +124,9 @@ async def client(plane: ControlPlane) -> AsyncIterator[Client]:
 # --------------------------------------------------------------------------- pods
 
 
-async def _pods(api: Client, namespace: str, count: int) -> list[Pod]:
+async def running_pods(api: Client, namespace: str, count: int, spare: float = 2) -> list[Pod]:
     """Pods that run as far as the API server can tell; neighbours have different owners."""
-    workloads = -(-count * 2 // REPLICAS)
+    workloads = math.ceil(count * spare / REPLICAS)
     base = f"/apis/apps/v1/namespaces/{namespace}/deployments"
     for number in range(workloads):
         await api.ask("POST", base, deployment(f"web-{number}", "shop/web:1", REPLICAS))
@@ -121,7 +136,7 @@ async def _pods(api: Client, namespace: str, count: int) -> list[Pod]:
         if len(found) == workloads * REPLICAS and all(p["spec"].get("nodeName") for p in found):
             break
         await asyncio.sleep(0.2)
-    await _gather(16, [_mark(api, pod) for pod in found])
+    await gather(16, [_mark(api, pod) for pod in found])
     replicas = f"/apis/apps/v1/namespaces/{namespace}/replicasets"
     while True:
         sets = (await api.ask("GET", replicas))["items"]
@@ -140,7 +155,8 @@ async def _mark(api: Client, pod: Pod) -> None:
     await api.ask("PATCH", f"{path}/status", {"status": pod_status(pod)})
 
 
-async def _gather(places: int, work: Sequence[Awaitable[None]]) -> None:
+async def gather(places: int, work: Sequence[Awaitable[None]]) -> None:
+    """Do all of it, so many at a time."""
     gate = asyncio.Semaphore(places)
 
     async def one(item: Awaitable[None]) -> None:
@@ -191,7 +207,8 @@ class Seen:
 
 
 @contextlib.asynccontextmanager
-async def _seeing(api: Client, namespace: str, label: str) -> AsyncIterator[Seen]:
+async def seeing(api: Client, namespace: str, label: str) -> AsyncIterator[Seen]:
+    """Watch one namespace while the block runs."""
     seen = Seen(label)
     pods = f"/api/v1/namespaces/{namespace}/pods"
     policies = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
@@ -217,7 +234,8 @@ async def _seeing(api: Client, namespace: str, label: str) -> AsyncIterator[Seen
 # --------------------------------------------------------------------------- the bare script
 
 
-async def _bare(api: Client, namespace: str, name: str) -> None:
+async def bare(api: Client, namespace: str, name: str) -> None:
+    """The calls of one isolation, without a proof."""
     pods = f"/api/v1/namespaces/{namespace}/pods/{name}"
     network = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
     lists = (
@@ -294,14 +312,15 @@ def contain(report: Report) -> None:
         with control_plane() as plane, folder() as place:
             ensure_node(plane)
             with responder(
-                _config(plane, place), environ={"CLUSTER_TOKEN": plane.admin_token}
+                config(plane, place), environ={"CLUSTER_TOKEN": plane.admin_token}
             ) as process:
                 asyncio.run(_measure(report, plane, process))
     except pytest.skip.Exception as reason:
         report.skip("alert to isolated", str(reason))
 
 
-def _config(plane: ControlPlane, place: Path) -> Path:
+def config(plane: ControlPlane, place: Path) -> Path:
+    """A server that isolates every pod it hears of."""
     texts = place / "playbooks"
     texts.mkdir()
     (texts / "isolate.yaml").write_text(PLAYBOOK)
@@ -310,18 +329,18 @@ def _config(plane: ControlPlane, place: Path) -> Path:
 
 async def _measure(report: Report, plane: ControlPlane, process: Process) -> None:
     wanted = IDLE + 3 + STORM * ROUNDS
-    mine, bare = plane.namespace("ours"), plane.namespace("bare")
+    mine, theirs = plane.namespace("ours"), plane.namespace("bare")
     async with client(plane) as api, client(plane) as script, contextlib.AsyncExitStack() as stack:
-        for name in (mine, bare):
+        for name in (mine, theirs):
             stack.callback(plane.drop_namespace, name)
-        pods = [await _pods(api, namespace, wanted) for namespace in (mine, bare)]
+        pods = [await running_pods(api, namespace, wanted) for namespace in (mine, theirs)]
         watches = [
-            await stack.enter_async_context(_seeing(api, namespace, label))
-            for namespace, label in ((mine, LABEL), (bare, BARE))
+            await stack.enter_async_context(seeing(api, namespace, label))
+            for namespace, label in ((mine, LABEL), (theirs, BARE))
         ]
 
         async def post(items: Sequence[Pod]) -> None:
-            bodies = iter([_alert(pod) for pod in items])
+            bodies = iter([alert(pod) for pod in items])
             url = f"{process.url}/v1/hooks/falco"
             wide = min(len(items), 16)
             answers = await blast(
@@ -331,10 +350,10 @@ async def _measure(report: Report, plane: ControlPlane, process: Process) -> Non
 
         async def run(items: Sequence[Pod]) -> None:
             names = [pod["metadata"]["name"] for pod in items]
-            await _gather(16, [_bare(script, bare, name) for name in names])
+            await gather(16, [bare(script, theirs, name) for name in names])
 
         ours = _Side(mine, watches[0], post, pods=iter(pods[0]))
-        floor = _Side(bare, watches[1], run, pods=iter(pods[1]))
+        floor = _Side(theirs, watches[1], run, pods=iter(pods[1]))
         await _rounds(ours, floor)
         _tell(report, ours, floor, process)
 
@@ -376,6 +395,7 @@ def _tell(report: Report, ours: _Side, floor: _Side, process: Process) -> None:
     )
 
 
-def _alert(pod: Pod) -> bytes:
+def alert(pod: Pod) -> bytes:
+    """What a detector says of this pod."""
     metadata = pod["metadata"]
     return falco(RULE, metadata["namespace"], metadata["name"], priority="Critical").encode()
