@@ -42,6 +42,7 @@ _HEALTHY = 10.0  # seconds after which the next request is a first one again
 _REFUSED, _ABSENT = 2.0, 600.0  # the same where the kind, or our right to it, is not there
 _OUTLINE = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json"
 _OUTLINES = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
+_GOODBYES = 3
 _GONE, _UNKNOWN, _FORBIDDEN, _ERROR = 410, 404, {401, 403}, 400
 _WHY = "hear at once of what may open an isolation"
 _ALWAYS_THERE = (
@@ -84,9 +85,13 @@ class ClusterWatch:
 
     async def __call__(self, heard: Heard) -> None:
         """Tell of everything that may matter: "cluster:NAME/namespace", or "cluster:NAME"."""
-        async with asyncio.TaskGroup() as group:
-            for stream in self._streams():
-                group.create_task(self._follow(stream, heard))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stream in self._streams():
+                    group.create_task(self._follow(stream, heard))
+        finally:
+            for _ in range(_GOODBYES):  # a connection that was cut off ends in the next rounds
+                await asyncio.sleep(0)
 
     async def told(self) -> str:
         """For `doctor`: `ok`, or which right is missing and what that means."""
@@ -215,7 +220,8 @@ class ClusterWatch:
         )
         if answer.status < _ERROR:
             return answer
-        answer.close()
+        async with answer:  # read to its end, so that the connection can be used again
+            await answer.content.read(_LINE_MAX)
         text = f"cluster {self.link.name}: GET {stream.path}: HTTP {answer.status}"
         if answer.status == _GONE:
             raise _Expired
