@@ -175,6 +175,11 @@ class Driver:
         return len(self._active)
 
     @property
+    def working(self) -> bool:
+        """Whether a run is under way that has more to do than to look again."""
+        return self._taken > 0
+
+    @property
     def _taken(self) -> int:
         return sum(not active.resting for active in self._active.values())
 

@@ -26,6 +26,8 @@ _WORKERS = 4
 _PACE = 0.05  # seconds between two runs that are looked at for the first time after a start
 _SPREAD = 0.1  # of the interval, at most: what began together is not looked at together for ever
 _RETRY = 15.0  # seconds until a look that nobody could make is tried again, then ever later
+_PATIENCE = 2.0  # seconds a look stands back, at most, while a run has something to do
+_GLANCE = 0.1  # seconds between two glances at that
 _TICK = 5.0  # seconds between two looks at the clock, at most
 _PAGE = 500
 _MOVES = {
@@ -106,11 +108,22 @@ class Looker:
             if not run_id:
                 await self._wait(wait)
                 continue
+            await self._stand_back(driver)
             try:
                 if not await driver.look(run_id):
                     self._put(run_id, self._world.clock.monotonic() + _RETRY)
             except Exception:
                 log.exception("a look stumbled", extra={"event": "look_bug", "run": run_id})
+
+    async def _stand_back(self, driver: Driver) -> None:
+        """Let containments go first: each new one is a change that asks for looks at all others.
+
+        Never for long: under lasting load the truth must be told as well.
+        """
+        clock = self._world.clock
+        end = clock.monotonic() + _PATIENCE
+        while driver.working and clock.monotonic() < end:
+            await clock.sleep(_GLANCE)
 
     def _next(self) -> tuple[str, float]:
         """The run to look at now, or the seconds until there may be one."""

@@ -199,7 +199,11 @@ async def test_a_loss_found_after_a_restart_is_put_back(tmp_path: Path) -> None:
     del action.things.state["a"]
 
     async with server(tmp_path, action, clock=clock) as b:
-        await until(b, verdict(b, run, "residual"), jump=0.1)
+
+        async def told() -> bool:
+            return any("is residual now" in line for line in await b.story())
+
+        await until(b, told, jump=0.1)
         await until(b, verdict(b, run, "applied"), jump=1)
         assert action.things.state == {"a": "yes"}
 
