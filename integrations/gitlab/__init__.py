@@ -27,6 +27,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     Raises `ConfigError` that names the table and key. It does no I/O.
     """
     from integrations._pipeline import PipelineRun
+    from integrations.gitlab.accepting import MergeRequest
     from integrations.gitlab.artifacts import Downloads
     from integrations.gitlab.client import Client
     from integrations.gitlab.merging import OpenMergeRequest
@@ -55,6 +56,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         actions=(
             PipelineRun(flows, kit.images, kit.digest_of, world),
             OpenMergeRequest(clients, kit.images),
+            MergeRequest(clients, kit.images, world),
         )
         if flows
         else (),

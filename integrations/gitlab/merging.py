@@ -28,7 +28,7 @@ from responder.errors import Conflict, NotFound, StepFailed, StepRetry, Uncertai
 from responder.model import Change, Effect, ObjectRef, Plan, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending, Permission
 
-__all__ = ["OpenMergeRequest"]
+__all__ = ["OpenMergeRequest", "route_of"]
 
 _FILE_MAX = 256 << 10
 _UNMERGED = "nothing is built on it before a person has merged it"
@@ -115,11 +115,7 @@ class OpenMergeRequest:
         )
 
     def _route(self, call: Call) -> tuple[Client, ImageRoute]:
-        image = parse_image(str(call.params.get("image") or call.target.image))
-        for route in self._routes:
-            if fnmatchcase(image.name, route.match) and route.forge in self._clients:
-                return self._clients[route.forge], route
-        raise StepFailed(f"no route in [[images]] leads from {image.name} to a GitLab project")
+        return route_of(call, self._clients, self._routes)
 
     @staticmethod
     def _asked(call: Call) -> tuple[str, str, str]:
@@ -262,6 +258,17 @@ class OpenMergeRequest:
         except Uncertain as lost:
             raise StepRetry(str(lost)) from lost
         return Done(result=dict(result))
+
+
+def route_of(
+    call: Call, clients: Mapping[str, Client], routes: Sequence[ImageRoute]
+) -> tuple[Client, ImageRoute]:
+    """The GitLab and the image map's line for a call's image; raises `StepFailed` without one."""
+    image = parse_image(str(call.params.get("image") or call.target.image))
+    for route in routes:
+        if fnmatchcase(image.name, route.match) and route.forge in clients:
+            return clients[route.forge], route
+    raise StepFailed(f"no route in [[images]] leads from {image.name} to a GitLab project")
 
 
 class _File:

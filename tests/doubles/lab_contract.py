@@ -28,6 +28,7 @@ ANSWERS = {
     "open": ("merge_request", False),
     "requests": ("merge_request", True),
     "change": ("merge_request", False),
+    "merge": ("merge_request", False),
     "request": ("merge_request", False),
     "deployments": ("deployment", True),
 }

@@ -27,6 +27,9 @@ class Repository:
     proposed: dict[str, str] = field(default_factory=dict)  # file content by branch
     requests: list[dict[str, Any]] = field(default_factory=list)
     made: Counter[str] = field(default_factory=Counter)
+    pipeline_after: int = 1  # looks until the commit has its pipeline
+    settled_after: int = 2  # looks until the status is known; before it a merge is refused
+    ends: str = "success"  # of that pipeline
 
     def routes(self, router: web.UrlDispatcher, base: str) -> None:
         """Add the operations to the double's API."""
@@ -38,6 +41,7 @@ class Repository:
         router.add_post(f"{base}/merge_requests", self._open, name="open")
         router.add_get(f"{base}/merge_requests/{{iid}}", self._one, name="request")
         router.add_put(f"{base}/merge_requests/{{iid}}", self._change, name="change")
+        router.add_put(f"{base}/merge_requests/{{iid}}/merge", self._merge, name="merge")
 
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info["file"]
@@ -117,7 +121,35 @@ class Repository:
         return web.json_response(told, status=201)
 
     async def _one(self, request: web.Request) -> web.Response:
-        return web.json_response(self.requests[int(request.match_info["iid"]) - 1])
+        found = self.requests[int(request.match_info["iid"]) - 1]
+        self.pipeline_after -= 1
+        self.settled_after -= 1
+        head = found.get("head_pipeline")
+        if self.pipeline_after < 0 and head is None:
+            found["head_pipeline"] = {
+                "id": 90, "sha": found["sha"], "ref": found["source_branch"], "status": "running"
+            }  # fmt: skip
+        elif head and found["merge_when_pipeline_succeeds"]:
+            head["status"] = self.ends
+            found["merge_when_pipeline_succeeds"] = False
+            found["state"] = "merged" if self.ends == "success" else "opened"
+        found["detailed_merge_status"] = "checking" if self.settled_after >= 0 else "ci_must_pass"
+        return web.json_response(found)
+
+    async def _merge(self, request: web.Request) -> web.Response:
+        found = self.requests[int(request.match_info["iid"]) - 1]
+        asked = await request.json()
+        if found["state"] != "opened" or self.settled_after >= 0:
+            return _no(405, "405 Method Not Allowed")
+        if asked.get("sha") != found["sha"]:
+            return _no(409, "SHA does not match HEAD of source branch")
+        if not found.get("head_pipeline"):  # the trap: it does not wait for what is not there
+            self.made["merged unbuilt"] += 1
+            found["state"] = "merged"
+        else:
+            self.made["merge"] += 1
+            found["merge_when_pipeline_succeeds"] = True
+        return web.json_response(found)
 
     async def _change(self, request: web.Request) -> web.Response:
         found = self.requests[int(request.match_info["iid"]) - 1]
