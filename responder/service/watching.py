@@ -18,7 +18,7 @@ from responder.ports import Heard, Watcher
 __all__ = ["Watching"]
 
 log = logging.getLogger(__name__)
-_BREATH = 0.1  # seconds: what is heard within it is one
+_BREATH = 0.5  # seconds: what is heard within it is one; a storm of changes asks the store seldom
 _FIRST, _LONGEST = 1.0, 60.0  # seconds between two starts of one watcher
 _HEALTHY = 30.0  # seconds at work after which the next start is a first one again
 
