@@ -13,6 +13,7 @@ from integrations._scans import read_scan, read_vex
 from integrations._scans.gate import Asked, judge
 from responder.errors import StepFailed
 from tests.adapters.scans.reports import FORMS, NEW, OLD, Seen, Weak, cyclonedx_vex, openvex
+from tests.doubles.corpus import corpus
 
 ODD: tuple[Any, ...] = (
     None,
@@ -102,3 +103,21 @@ def test_no_odd_value_anywhere_breaks_a_vex_document(document: bytes) -> None:
     for path in places(whole):
         for odd in ODD:
             holds(read_vex, changed(whole, path, odd))
+
+
+@pytest.mark.parametrize("tool", ["grype", "trivy-cli"])
+def test_recorded_reports_are_read_whole(tool: str) -> None:
+    """Every finding of every recorded report has an id, a package and its system."""
+    folder = corpus()
+    if folder is None:
+        pytest.skip("no corpus beside the checkout")
+    read = 0
+    for file in sorted((folder / "alerts" / tool).glob("*.json")):
+        if file.name.startswith("legacy"):  # the first schema says of no image what it is of
+            continue
+        for finding in read_scan(file.name, file.read_bytes()).findings:
+            assert finding.id, file.name
+            assert finding.package.name, file.name
+            assert finding.package.kind, file.name
+            read += 1
+    assert read >= 8
