@@ -149,8 +149,11 @@ async def travel(hand: Nursery, scene: Scene, *deaths: Death) -> Ending:
     since = revision(scene.plane, scene.namespace)
     before = listed(scene.plane, scene.namespace)
     trip = _Trip(hand, scene, scene.alerts(pods))
-    async with asyncio.timeout(_LONGEST):
-        runs = await trip.go([*deaths, Death("")])
+    try:
+        async with asyncio.timeout(_LONGEST):
+            runs = await trip.go([*deaths, Death("")])
+    except TimeoutError as error:
+        raise AssertionError(f"did not end: {json.dumps(trip.seen)}\n{trip.said()}") from error
     changes = await loop.run_in_executor(
         scene.plane._pool, happened, scene.plane, scene.namespace, since
     )
@@ -183,6 +186,7 @@ class _Trip:
         self._hand, self._scene = hand, scene
         self._left = list(alerts)
         self.kills = 0
+        self.seen: list[Json] = []
         self.passed: list[str] = []
 
     async def go(self, deaths: Sequence[Death]) -> list[Json]:
@@ -197,9 +201,9 @@ class _Trip:
                 killed = self._note()
                 if runs is not None:
                     return runs
-                assert killed, self._said()
+                assert killed, self.said()
                 self.kills += 1
-        raise AssertionError(f"the last life was to stay\n{self._said()}")
+        raise AssertionError(f"the last life was to stay\n{self.said()}")
 
     async def _start(self, death: Death) -> tuple[Child, str]:
         folder = self._scene.folder
@@ -233,7 +237,7 @@ class _Trip:
         while server.alive:
             with contextlib.suppress(aiohttp.ClientError):
                 await asyncio.gather(*(self._send(client, url, one) for one in [*self._left]))
-                runs = await self._runs(client, url)
+                self.seen = runs = await self._runs(client, url)
                 if not self._left and all(run["outcome"] for run in runs):
                     return runs
             await asyncio.sleep(_PAUSE)
@@ -253,6 +257,7 @@ class _Trip:
                 runs += (await answer.json())["runs"]
         return runs
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """The last moments, and what the server complained about."""
         log = self._scene.folder / "server.log"
         return "\n".join([*self.passed[-5:], log.read_text()[-3000:] if log.exists() else ""])

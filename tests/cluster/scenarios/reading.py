@@ -26,6 +26,7 @@ class Scenario:
     later: list[Json] = field(default_factory=list)
     packets: dict[str, str] = field(default_factory=dict)
     verdict: str = ""
+    held: str = ""  # the connection held open by the friend, when all is enforced; as `in friend`
 
     @property
     def open(self) -> bool:

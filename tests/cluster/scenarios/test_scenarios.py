@@ -275,7 +275,7 @@ def _seen(tries: dict[str, list[Dial]], answers: dict[Dial, str]) -> dict[str, s
 def _line(mode: str, one: Scenario, verdict: Any, seen: dict[str, str], held: bool) -> str:
     """Judge one scenario: packets as expected, and the verdict never better than they are."""
     wanted = dict.fromkeys(WAYS, "open") if mode == "none" else one.packets
-    flow = mode != "strict" or one.packets["in friend"] == "open"
+    flow = mode != "strict" or (one.held or one.packets["in friend"]) == "open"
     level = "residual" if one.open else "applied"
     right = (
         seen == wanted
