@@ -28,7 +28,7 @@ def paths(namespace: str, value: str) -> dict[str, str]:
     bindings = f"{ADMISSION}/validatingadmissionpolicybindings"
     return {
         "pod": f"/api/v1/namespaces/{namespace}/pods/solo",
-        "policy": f"{policies}/responder-quarantine-{value}",
+        "policy": f"{policies}/responder-quarantine-{value.rpartition('-')[2]}",
         "budget": f"{budgets}/responder-hold-{value}",
         "binding": f"{bindings}/{namespace}-responder-hold-{value}",
         "namespace binding": f"{bindings}/{namespace}-responder-hold-{value}-namespace",
@@ -40,13 +40,12 @@ async def held(
 ) -> tuple[dict[str, str], Plan, Mapping[str, Any]]:
     """An isolated pod that is held, and proven to be."""
     pod = f"{namespace}/solo"
-    _, isolated = await stage.perform(made, stage.call("quarantine_pod", pod=pod))
+    isolated, _ = await stage.perform(made, stage.call("quarantine_pod", pod=pod))
     request = stage.call("hold_pod", key="run_1/hold", pod=pod)
     plan, result = await stage.perform(made, request)
     verdict = await stage.action(made, "hold_pod").verify(request, plan, result)
     assert verdict.level is VerdictLevel.ENFORCED, verdict
-    value = isolated["policy"].removeprefix("responder-quarantine-")
-    return paths(namespace, value), plan, result
+    return paths(namespace, isolated.data["label"]), plan, result
 
 
 async def running(plane: ControlPlane, namespace: str) -> None:

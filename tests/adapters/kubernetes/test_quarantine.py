@@ -316,7 +316,7 @@ async def test_of_two_incidents_the_second_leaves_nothing_behind(
         second = dataclasses.replace(first, incident=43, key="run_2/step")
         plans = [await doer.plan(first), await doer.plan(second)]
         await stage.finish(doer, first, plans[0])
-        with pytest.raises(Conflict, match="its labels changed"):
+        with pytest.raises(Conflict, match="another incident has begun to isolate this pod"):
             await doer.apply(second, plans[1])
         assert (await doer.plan(second)).changes == ()
         [left] = policies(control_plane, namespace)
