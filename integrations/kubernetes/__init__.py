@@ -7,7 +7,7 @@ not imported before then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from integrations.kubernetes import (
     evict_pod,
     evidence,
     find_workloads,
+    guard_check,
     hold,
     isolate,
     lock_namespace,
@@ -101,21 +102,31 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         resolvers={
             name: PodResolver(link.api("containment"), looks[name]) for name, link in links.items()
         },
-        checks={
-            f"kubernetes:{name}": partial(_check, link, switches.get(name), kit)
-            for name, link in links.items()
-        }
-        | {f"kubernetes:{name} watch": partial(_heard, one, kit) for name, one in watches.items()}
-        | {
-            f"kubernetes:{name} network": one.told
-            for name, one in enforcement.items()
-            if links[name].settings.probe.on
-        },
+        checks=_checks(links, switches, watches, enforcement, kit),
         pausers=tuple(switches.values()),
         watchers=tuple(watches.values()),
         permissions=NEEDS,
         close=close,
     )
+
+
+def _checks(
+    links: Mapping[str, Connection],
+    switches: Mapping[str, PauseSwitch],
+    watches: Mapping[str, ClusterWatch],
+    enforcement: Mapping[str, Enforcement],
+    kit: Kit,
+) -> dict[str, Callable[[], Awaitable[str]]]:
+    """What `doctor` asks of each cluster."""
+    found: dict[str, Callable[[], Awaitable[str]]] = {}
+    for name, link in links.items():
+        found[f"kubernetes:{name}"] = partial(_check, link, switches.get(name), kit)
+        found[f"kubernetes:{name} guard"] = partial(guard_check.told, link)
+        if name in watches:
+            found[f"kubernetes:{name} watch"] = partial(_heard, watches[name], kit)
+        if link.settings.probe.on:
+            found[f"kubernetes:{name} network"] = enforcement[name].told
+    return found
 
 
 def _actions(fleet: Fleet, kit: Kit) -> tuple[Action, ...]:

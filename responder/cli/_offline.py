@@ -64,6 +64,18 @@ def roles(paths: Sequence[Path], *, home: str, namespaces: Sequence[str]) -> lis
     )
 
 
+def guard(paths: Sequence[Path], *, home: str, protected: Sequence[str]) -> list[dict[str, Any]]:
+    """The admission policy for our own account. Raises `PlaybookError`."""
+    from responder.wiring import known
+    from responder.wiring.guarding import manifests
+    from responder.wiring.rbac import uses
+
+    named = {name for playbook in playbooks(paths) for name in uses(playbook)}
+    infos = [info for name, info in catalogue().items() if name in named]
+    base = known.permissions()
+    return manifests(infos, home=home, protected=protected, base=base, used=named)
+
+
 def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:
     """Load files and folders (none: the shipped ones). Raises `PlaybookError` with all faults."""
     from responder.playbook.loading import load_folder

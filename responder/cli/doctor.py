@@ -23,6 +23,7 @@ __all__ = ["doctor"]
 
 Finding = tuple[str, str, str, str]  # ok | warn | fail, what, what was seen, the fix
 _FILES = 1024
+_WARN = "warn: "  # how an integration's check begins what a person should know
 _SHADES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -78,12 +79,14 @@ async def _checked(name: str, check: object) -> Finding:
     """One integration's own check; its text says what is missing."""
     try:
         async with asyncio.timeout(20):
-            seen = await check  # type: ignore[misc]
+            seen = str(await check)  # type: ignore[misc]
     except TimeoutError:
         return "fail", name, "no answer within 20 s", "is it reachable from here?"
     except ResponderError as failure:
         return "fail", name, str(failure), ""
-    return "ok", name, str(seen) or "ok", ""
+    if seen.startswith(_WARN):
+        return "warn", name, seen.removeprefix(_WARN), ""
+    return "ok", name, seen or "ok", ""
 
 
 def _files() -> Finding:

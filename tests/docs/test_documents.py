@@ -203,6 +203,17 @@ def test_the_roles_are_what_the_shipped_playbooks_need() -> None:
     assert json.loads(listed.output)["items"] == written
 
 
+def test_the_guard_is_what_the_shipped_playbooks_need() -> None:
+    """deploy/guard.yaml equals what `responder rbac --guard` prints."""
+    written = load_dump((ROOT / "deploy" / "guard.yaml").read_text(encoding="utf-8"))
+    printed = CliRunner().invoke(cli, ["rbac", "--guard"])
+    assert load_dump(printed.output) == written
+    assert [item["kind"] for item in written] == [
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ]
+
+
 def test_no_role_of_the_shipped_playbooks_reaches_too_far() -> None:
     """No wildcard, no secrets, no admission policy, no node proxy, no way to more rights."""
     rules = [rule for item in shipped_roles() for rule in item.get("rules", [])]

@@ -53,7 +53,8 @@ class Reader:
         """The README's line with this machine's paths and this story's numbers."""
         line = line.replace("/etc/responder", str(self.folder / "etc"))
         line = line.replace("~/.kube/config", str(self.folder / "kubeconfig"))
-        line = line.replace("deploy/rbac.yaml", str(ROOT / "deploy" / "rbac.yaml"))
+        for file in ("rbac.yaml", "guard.yaml"):
+            line = line.replace(f"deploy/{file}", str(ROOT / "deploy" / file))
         line = re.sub(r"\b42\b", str(self.incident), line)
         words = shlex.split(line.partition(">")[0])
         where = programs() if words[0] == "kubectl" else BIN

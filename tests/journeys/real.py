@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -18,8 +18,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from integrations.kubernetes import guarding
+from integrations.kubernetes.paths import collection
 from responder.model import Role
-from responder.ports import Permission
+from responder.ports import ActionInfo, Permission
 from responder.service import Who
 from responder.settings import Settings
 from responder.store.interface import Store
@@ -270,3 +272,17 @@ def grant(
             "subjects": [subject],
         }
         cluster.must("POST", f"{base}/{kind.lower()}bindings", binding)
+    _set_guard(cluster, account, used, named, more)
+
+
+def _set_guard(
+    cluster: Api,
+    account: tuple[str, str],
+    used: Sequence[ActionInfo],
+    words: set[str],
+    more: Sequence[Permission],
+) -> None:
+    """The admission policy that keeps the account to what those playbooks do."""
+    scope = guarding.Scope(home=account[0], account=account[1])
+    for item in guarding.guard(scope, guarding.need_of(scope, used, words, more)):
+        cluster.must("POST", collection(item["kind"]), item)

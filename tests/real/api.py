@@ -100,7 +100,13 @@ class Api:
         return name
 
     def drop_namespace(self, name: str) -> None:
-        """Ask for the end of a namespace and do not wait for it (it takes seconds)."""
+        """Ask for the end of a namespace and do not wait for it (it takes seconds).
+
+        Guards on accounts that live in it end too: they are asked about every write there is.
+        """
+        for plural in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+            path = f"/apis/admissionregistration.k8s.io/v1/{plural}"
+            self.request("DELETE", f"{path}?labelSelector=responder.dev%2Fhome%3D{name}")
         self.request("DELETE", f"/api/v1/namespaces/{name}")
 
     def token_for(self, namespace: str, account: str, seconds: int = 3600) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
 
-from integrations.kubernetes import setup
+from integrations.kubernetes import guarding, setup
+from integrations.kubernetes.paths import collection
 from responder.clock import World
 from responder.model import Plan, Target
 from responder.ports import Action, ActionInfo, Call, Done, Integration, Kit, Pending
@@ -48,18 +49,73 @@ def account(plane: ControlPlane, namespace: str, actions: Sequence[Action], skip
 
 
 def account_for(
-    plane: ControlPlane, namespace: str, infos: Sequence[ActionInfo], *, skip: str = ""
+    plane: ControlPlane,
+    namespace: str,
+    infos: Sequence[ActionInfo],
+    *,
+    skip: str = "",
+    protected: Sequence[str] = (),
 ) -> str:
-    """The same for actions that are not set up yet."""
+    """The same for actions that are not set up yet; the guard on the account is in force."""
     name = f"responder-{secrets.token_hex(4)}"
     token = plane.token_for(namespace, name)
+    if not skip:  # what lacks a right is refused before anything is asked of the guard
+        set_guard(plane, namespace, name, infos, protected)
     for scope in ("namespace", "cluster"):
         found = rules(infos, scope, skip)
         _bind(plane, namespace, name, scope, found)
         if found:
             place = "" if scope == "cluster" else namespace
             wait_until(lambda: _may(plane, token, place, found[0]), "the new rights to be known")  # noqa: B023 - called at once
+    if not skip:
+        with _lent(plane, namespace, name):
+            wait_until(lambda: in_force(plane, namespace, token), "the guard to be in force")
     return token
+
+
+def set_guard(
+    plane: ControlPlane,
+    namespace: str,
+    account: str,
+    infos: Sequence[ActionInfo],
+    protected: Sequence[str] = (),
+) -> None:
+    """The admission policy for one account, for these actions with all their parameters.
+
+    Its name and its condition hold the account's name, so tests do not disturb each other; it ends
+    with the namespace (see `drop_namespace`).
+    """
+    scope = guarding.Scope(
+        home=namespace,
+        account=account,
+        protected=("kube-system", *protected),
+        unprotected=() if namespace in protected else (namespace,),  # here it is both
+    )
+    words = {word for info in infos for right in info.permissions for word in right.when}
+    for item in guarding.guard(scope, guarding.need_of(scope, infos, words)):
+        plane.must("POST", collection(item["kind"]), item)
+
+
+def in_force(plane: ControlPlane, namespace: str, token: str) -> bool:
+    """Whether the API server asks the guard by now: it refuses whatever carries the mark."""
+    body = {"metadata": {"name": "trial", "annotations": {guarding.TRIAL: "x"}}}
+    path = f"/api/v1/namespaces/{namespace}/configmaps?dryRun=All"
+    status, answer = plane.request("POST", path, body, token=token)
+    return status == 422 and guarding.ANSWER in str(answer.get("message"))
+
+
+@contextmanager
+def _lent(plane: ControlPlane, namespace: str, account: str) -> Iterator[None]:
+    """The right to try a write, for the length of a block: an account may have none of its own."""
+    name = f"{account}-trial"
+    base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}
+    _bind(plane, namespace, name, "namespace", [rule], account)
+    try:
+        yield
+    finally:
+        plane.must("DELETE", f"{base}/rolebindings/{name}")
+        plane.must("DELETE", f"{base}/roles/{name}")
 
 
 def _may(plane: ControlPlane, token: str, namespace: str, rule: Mapping[str, Any]) -> bool:
@@ -91,7 +147,12 @@ def rules(infos: Sequence[ActionInfo], scope: str, skip: str = "") -> list[dict[
 
 
 def _bind(
-    plane: ControlPlane, namespace: str, name: str, scope: str, found: list[dict[str, Any]]
+    plane: ControlPlane,
+    namespace: str,
+    name: str,
+    scope: str,
+    found: list[dict[str, Any]],
+    account: str = "",
 ) -> None:
     group = "rbac.authorization.k8s.io"
     wide = scope == "cluster"
@@ -105,7 +166,9 @@ def _bind(
         {
             "metadata": {"name": name},
             "roleRef": {"apiGroup": group, "kind": kind, "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+            "subjects": [
+                {"kind": "ServiceAccount", "name": account or name, "namespace": namespace}
+            ],
         },
     )
 
