@@ -188,8 +188,11 @@ def _workload(need: Need, operation: str, *, kinds: Mapping[str, bool]) -> Rule:
     del operation
     keys = [key for key, used in kinds.items() if used]
     parts = [f"variables.changed.all(k, k in [{', '.join(map(text, keys))}])", "variables.bound"]
-    if "template" in keys:
-        parts.append(f"(!('template' in variables.changed) || ({_IMAGE_ALONE}))")
+    parts += [
+        f"(!('{key}' in variables.changed) || ({alone}))"
+        for key, alone in _TEMPLATES.items()
+        if key in keys
+    ]
     parts += [] if need.uses("annotate") else ["variables.marks"]
     parts += [] if need.uses("label") else [SAME]
     return " && ".join(parts), f"of a workload only {', '.join(keys) or 'its marks'} may change"
@@ -205,19 +208,32 @@ def _alike(path: str, *apart: str) -> str:
     )
 
 
-_NEW, _OLD = (f"{item}.spec.template.spec.containers" for item in ("object", "oldObject"))
-_IMAGE_ALONE = " && ".join(
-    (
-        _alike("spec.template", "spec"),
-        _alike("spec.template.spec", "containers"),
-        f"size({_NEW}) == size({_OLD})",
+def _image_alone(path: str, *outer: tuple[str, str]) -> str:
+    """Whether of the pod template at a path only images differ; `outer` leads down to it."""
+    new, old = (f"{item}.{path}.spec.containers" for item in ("object", "oldObject"))
+    return " && ".join(
         (
-            f"{_NEW}.all(n, {_OLD}.exists_one(o, o.name == n.name && "
-            "n.all(k, k == 'image' || (k in o && o[k] == n[k])) && "
-            "o.all(k, k == 'image' || k in n)))"
-        ),
+            *(_alike(where, inner) for where, inner in outer),
+            _alike(path, "spec"),
+            _alike(f"{path}.spec", "containers"),
+            f"size({new}) == size({old})",
+            (
+                f"{new}.all(n, {old}.exists_one(o, o.name == n.name && "
+                "n.all(k, k == 'image' || (k in o && o[k] == n[k])) && "
+                "o.all(k, k == 'image' || k in n)))"
+            ),
+        )
     )
-)
+
+
+_TEMPLATES = {
+    "template": _image_alone("spec.template"),
+    "jobTemplate": _image_alone(
+        "spec.jobTemplate.spec.template",
+        ("spec.jobTemplate", "spec"),
+        ("spec.jobTemplate.spec", "template"),
+    ),
+}
 
 
 def _rolled(need: Need, operation: str) -> Rule:
@@ -235,7 +251,9 @@ def _scaled(need: Need, operation: str) -> Rule:
 
 def _suspended(need: Need, operation: str) -> Rule:
     by_quarantine = need.says("quarantine_pod", "suspend_cronjob", "true")
-    return _workload(need, operation, kinds={"suspend": need.uses("suspend_job") or by_quarantine})
+    suspends = need.uses("suspend_job") or by_quarantine
+    kinds = {"suspend": suspends, "jobTemplate": need.uses("redeploy")}
+    return _workload(need, operation, kinds=kinds)
 
 
 def _node(need: Need, operation: str) -> Rule:

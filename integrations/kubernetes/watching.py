@@ -169,8 +169,11 @@ class ClusterWatch:
             async with asyncio.timeout(seconds + _SLACK):
                 answer = await self._get(stream, query, _OUTLINE)
                 async with answer, aclosing(_lines(answer)) as lines:
-                    async for event in lines:
-                        version = await self._event(stream, event, version, heard)
+                    try:
+                        async for event in lines:
+                            version = await self._event(stream, event, version, heard)
+                    finally:
+                        _cut(answer)
         except (aiohttp.ClientPayloadError, TimeoutError):
             return version  # cut off: what was seen is seen
         return version
@@ -228,6 +231,13 @@ class ClusterWatch:
         if answer.status == _UNKNOWN:
             raise NotFound(text)
         raise StepFailed(text) if answer.status in _FORBIDDEN else StepRetry(text)
+
+
+def _cut(answer: aiohttp.ClientResponse) -> None:
+    """End a connection that is not at its end at once: a polite goodbye outlives the loop."""
+    link = answer.connection
+    if link is not None and link.transport is not None:
+        link.transport.abort()
 
 
 def _selected(stream: _Stream) -> dict[str, str]:

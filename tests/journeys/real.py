@@ -272,17 +272,21 @@ def grant(
             "subjects": [subject],
         }
         cluster.must("POST", f"{base}/{kind.lower()}bindings", binding)
-    _set_guard(cluster, account, used, named, more)
+    _set_guard(cluster, account, namespace, used, named, more)
 
 
 def _set_guard(
     cluster: Api,
     account: tuple[str, str],
+    namespace: str,
     used: Sequence[ActionInfo],
     words: set[str],
     more: Sequence[Permission],
 ) -> None:
     """The admission policy that keeps the account to what those playbooks do."""
-    scope = guarding.Scope(home=account[0], account=account[1])
+    both = (
+        (namespace,) if account[0] == namespace else ()
+    )  # a test's account may live where it acts
+    scope = guarding.Scope(home=account[0], account=account[1], unprotected=both)
     for item in guarding.guard(scope, guarding.need_of(scope, used, words, more)):
         cluster.must("POST", collection(item["kind"]), item)
