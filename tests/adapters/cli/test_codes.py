@@ -310,14 +310,22 @@ def test_a_pipe_that_closes_is_no_traceback(url: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+# a program that was started in the background of a shell ignores the interrupt, and its children do
+_HEARS_INTERRUPTS = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+
+
 def test_interrupting_a_watch_is_130(url: str, service: FakeService) -> None:
     """The run goes on, and the way back is said."""
     import asyncio
 
     service.live = asyncio.Event()
     env = {**os.environ, "RESPONDER_SERVER": url, "RESPONDER_TOKEN": "rsp_admin"}
+    watch = _process("incident", "watch", "42")
     child = subprocess.Popen(
-        _process("incident", "watch", "42"),
+        [sys.executable, "-c", _HEARS_INTERRUPTS, *watch[1:]],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

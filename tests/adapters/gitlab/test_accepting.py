@@ -53,7 +53,7 @@ class Proposed:
 @asynccontextmanager
 async def proposed(**repository: Any) -> AsyncIterator[Proposed]:
     """Open a merge request on a double that behaves so."""
-    async with bench(settings={"timeout": 1}) as b:
+    async with bench(settings={"timeout": 2}) as b:
         done = await opened(b, asked())
         for name, value in repository.items():
             setattr(b.double.repository, name, value)
