@@ -66,10 +66,12 @@ def account_for(
         _bind(plane, namespace, name, scope, found)
         if found:
             place = "" if scope == "cluster" else namespace
-            wait_until(lambda: _may(plane, token, place, found[0]), "the new rights to be known")  # noqa: B023 - called at once
+            wait_until(
+                lambda: _may(plane, token, place, found[0]), "the new rights to be known", 60
+            )  # noqa: B023 - called at once
     if not skip:
         with _lent(plane, namespace, name):
-            wait_until(lambda: in_force(plane, namespace, token), "the guard to be in force")
+            wait_until(lambda: in_force(plane, namespace, token), "the guard to be in force", 60)
     return token
 
 
