@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -66,9 +67,8 @@ def account_for(
         _bind(plane, namespace, name, scope, found)
         if found:
             place = "" if scope == "cluster" else namespace
-            wait_until(
-                lambda: _may(plane, token, place, found[0]), "the new rights to be known", 60
-            )  # noqa: B023 - called at once
+            known = partial(_may, plane, token, place, found[0])
+            wait_until(known, "the new rights to be known", 60)
     if not skip:
         with _lent(plane, namespace, name):
             wait_until(lambda: in_force(plane, namespace, token), "the guard to be in force", 60)
