@@ -22,7 +22,7 @@ from integrations.kubernetes.guarding_rows import rows
 from integrations.kubernetes.guarding_words import Need, variables
 from responder.ports import ActionInfo, Permission, needed
 
-__all__ = ["ANSWER", "TRIAL", "Scope", "exempt", "guard", "guard_name", "need_of"]
+__all__ = ["ANSWER", "TRIAL", "Scope", "guard", "guard_name", "need_of"]
 
 TRIAL = "responder.dev/guard-trial"  # an annotation: what carries it is always refused
 ANSWER = "the guard is in force"
@@ -56,15 +56,6 @@ class Scope:
 def guard_name(home: str, account: str = "responder") -> str:
     """The name of policy and binding."""
     return f"{home}-guard" if account == "responder" else f"{home}-{account}-guard"
-
-
-def exempt(infos: Iterable[ActionInfo]) -> list[str]:
-    """Used actions that write admission policies: those could also take the guard away."""
-    return sorted(
-        info.name
-        for info in infos
-        if any(r.group == _EXEMPT and set(r.verbs) & set(_OPERATIONS) for r in info.permissions)
-    )
 
 
 def need_of(

@@ -51,10 +51,9 @@ def sources() -> Mapping[str, Source]:
 def roles(paths: Sequence[Path], *, home: str, namespaces: Sequence[str]) -> list[dict[str, Any]]:
     """The Kubernetes manifests that the playbooks need. Raises `PlaybookError`."""
     from responder.wiring import known
-    from responder.wiring.rbac import manifests, uses
+    from responder.wiring.rbac import manifests
 
-    named = {name for playbook in playbooks(paths) for name in uses(playbook)}
-    infos = [info for name, info in catalogue().items() if name in named]
+    infos, named = _used(paths)
     return manifests(
         infos,
         account_namespace=home,
@@ -68,12 +67,18 @@ def guard(paths: Sequence[Path], *, home: str, protected: Sequence[str]) -> list
     """The admission policy for our own account. Raises `PlaybookError`."""
     from responder.wiring import known
     from responder.wiring.guarding import manifests
+
+    infos, named = _used(paths)
+    base = known.permissions()
+    return manifests(infos, home=home, protected=protected, base=base, used=named)
+
+
+def _used(paths: Sequence[Path]) -> tuple[list[ActionInfo], set[str]]:
+    """The actions of the playbooks, and the words of what their steps give; see `uses`."""
     from responder.wiring.rbac import uses
 
     named = {name for playbook in playbooks(paths) for name in uses(playbook)}
-    infos = [info for name, info in catalogue().items() if name in named]
-    base = known.permissions()
-    return manifests(infos, home=home, protected=protected, base=base, used=named)
+    return [info for name, info in catalogue().items() if name in named], named
 
 
 def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:

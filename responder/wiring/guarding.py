@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from integrations.kubernetes.guarding import Scope, exempt, guard, need_of
+from integrations.kubernetes.guarding import Scope, guard, need_of
 from responder.engine.brakes import ALWAYS_PROTECTED
 from responder.ports import ActionInfo, Permission
 
-__all__ = ["manifests", "unguarded"]
+__all__ = ["manifests"]
 
 
 def manifests(
@@ -27,8 +27,3 @@ def manifests(
     """Policy and binding for the service account `responder` of this namespace."""
     scope = Scope(home=home, protected=(*ALWAYS_PROTECTED, *protected))
     return list(guard(scope, need_of(scope, infos, used, base)))
-
-
-def unguarded(infos: Iterable[ActionInfo]) -> list[str]:
-    """Used actions that write admission policies, which no admission policy is asked about."""
-    return exempt(infos)
