@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from integrations.kubernetes import admission, blocking
@@ -27,6 +27,7 @@ INFO = ActionInfo(
     params={
         "image": Param(type="image", summary="Image to block; the target's when left out"),
         "digest": Param(type="string", summary="sha256:…; the target's when left out"),
+        "cluster": Param(type="string", summary="Cluster; the target's when left out"),
     },
     results={
         "digests": Param(type="list", summary="Digests that this step blocks"),
@@ -64,7 +65,7 @@ class BlockImage:
 
     async def plan(self, call: Call) -> Plan:
         """Read the list, and who runs the image now. Raises `StepFailed` without an image."""
-        api = self.fleet.api(call)
+        api = self._api(call)
         block = _block(call)
         home = _home(api)
         watched = api.connection.settings.namespaces
@@ -79,12 +80,18 @@ class BlockImage:
             await together(_rehearse(api, change) for change in plan.changes)
         return plan
 
+    def _api(self, call: Call) -> Api:
+        """The cluster that the step names, else the target's."""
+        cluster = str(call.params.get("cluster") or "")
+        named = replace(call.target, cluster=cluster) if cluster else call.target
+        return self.fleet.api(replace(call, target=named))
+
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
         """Policies, list, then warn, and refuse only once the warning came as it should.
 
         Raises `StepFailed` when the policy does not answer as planned; then nothing is refused.
         """
-        api = self.fleet.api(call)
+        api = self._api(call)
         home = _home(api)
         block = Block(**{key: tuple(plan.data[key]) for key in ("digests", "refs")})
         policy, refusing = blocking.policies(home, DENY)
@@ -107,7 +114,7 @@ class BlockImage:
 
         Raises `StepFailed` when list or policy is not as planned, or refuses every pod.
         """
-        api = self.fleet.api(call)
+        api = self._api(call)
         home = _home(api)
         block = Block(**{key: tuple(plan.data[key]) for key in ("digests", "refs")})
         await _as_planned(api, home, block)
@@ -134,7 +141,7 @@ class BlockImage:
 
         Raises `StepFailed` when the policy still refuses afterwards.
         """
-        api = self.fleet.api(call)
+        api = self._api(call)
         home = _home(api)
         block = Block(**{key: tuple(plan.data[key]) for key in ("digests", "refs")})
         if not await admission.find(api, "ConfigMap", LIST, home):

@@ -57,6 +57,7 @@ INFO = ActionInfo(
         "rest": Param(type="list", summary="then all others"),
         "elsewhere": Param(type="list", summary="not ours to patch: owner, and what to do instead"),
         "count": Param(type="int", summary="how many are in the waves"),
+        "clusters": Param(type="list", summary="the clusters that were looked in"),
     },
     permissions=tuple(
         right(kind, "list", why="see what runs the image", scope="cluster") for kind in _READ
@@ -102,6 +103,7 @@ class FindWorkloads:
                 "rest": rest,
                 "elsewhere": elsewhere,
                 "count": len(places),
+                "clusters": list(self._clusters(call)),
             }
         )
 
