@@ -12,11 +12,10 @@ import asyncio
 import contextlib
 import datetime as dt
 import email.utils
-import json
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,10 +26,12 @@ from tests.doubles import shapes
 from tests.doubles.contract import Answered, Asked, answer_fault, request_fault
 from tests.doubles.executors import Executor, Immediate
 from tests.doubles.faults import ACTING, LIMITS, Fault, Faults
+from tests.doubles.github_parts import UNDESCRIBED, Handler, Part, described_path
+from tests.doubles.github_parts import problem as _problem
+from tests.doubles.github_parts import repo_of as _repo
 from tests.doubles.hooks import Hook
 from tests.doubles.shapes import DoubleRun
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SLOW = 30.0  # longer than any time-out of a test
 TOKEN = "token-of-the-double"
 REQUIRED = ("image", "correlation_id")
@@ -55,6 +56,7 @@ class GitHubDouble:
     wrong_requests: list[str] = field(default_factory=list)
     wrong_answers: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)  # credentials seen by the artifact host
+    parts: tuple[Part, ...] = ()  # more operations; see `github_parts`
     base_url: str = ""
     store_url: str = ""
     _runners: list[web.AppRunner] = field(default_factory=list)
@@ -80,6 +82,8 @@ class GitHubDouble:
         api.router.add_post(f"{base}/runs/{{run}}/cancel", self._cancel, name="cancel")
         api.router.add_post(f"{base}/runs/{{run}}/rerun", self._rerun, name="rerun")
         api.router.add_get(f"{base}/artifacts/{{artifact}}/zip", self._zip, name="zip")
+        for one in (route for part in self.parts for route in part.routes(self)):
+            api.router.add_route(one.method, self.prefix + one.path, one.handler, name=one.name)
         store = web.Application()
         store.router.add_get("/kept/{run}", self._kept)
         self.base_url = await self._listen(api, port) + self.prefix
@@ -114,16 +118,16 @@ class GitHubDouble:
         body = await request.read()
         asked = Asked(
             request.method,
-            request.path.removeprefix(self.prefix),
+            described_path(request, self.prefix),
             list(request.query.items()),
             request.headers,
             body or None,
         )
-        if name != "other" and (fault := request_fault(asked)):
+        if name not in UNDESCRIBED and (fault := request_fault(asked)):
             self.wrong_requests.append(f"{request.method} {request.path}: {fault}")
             return _problem(422, "Invalid request.")
         answer = await self._with_fault(name, request, handler)
-        if name != "other" and answer.status < 400:
+        if name not in UNDESCRIBED and answer.status < 400:
             self._check_own(asked, answer)
         return answer
 
@@ -296,17 +300,6 @@ class GitHubDouble:
         if run is None or run.repo != _repo(request):
             raise web.HTTPNotFound(text='{"message": "Not Found"}', content_type="application/json")
         return run
-
-
-def _repo(request: web.Request) -> str:
-    return f"{request.match_info['owner']}/{request.match_info['repo']}"
-
-
-def _problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    body: dict[str, Any] = {"message": message, "documentation_url": "https://docs.github.com/rest"}
-    return web.Response(
-        status=status, text=json.dumps(body), content_type="application/json", headers=headers
-    )
 
 
 def _limited(fault: Fault) -> web.Response:
