@@ -8,6 +8,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-pol
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from integrations.kubernetes.client import Api, Json
@@ -36,6 +37,7 @@ MANAGED = {"app.kubernetes.io/managed-by": "responder"}
 _VERSION = "admissionregistration.k8s.io/v1"
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _REFUSED = "HTTP 422"
+_TRIES = 6  # how often something may get between our look and our patch
 
 
 def rule(group: str, resources: Iterable[str], *operations: str) -> Json:
@@ -96,25 +98,36 @@ async def find(api: Api, kind: str, name: str, namespace: str = "") -> Json | No
 async def install(api: Api, wanted: Json) -> None:
     """Put a policy or binding there as wanted; one of ours that differs is set right.
 
-    Never touches one that is not ours: raises `StepFailed`.
+    Never touches one that is not ours: raises `StepFailed`. Raises `Conflict` when it changes
+    faster than it can be patched; the API server itself writes its status after each change.
     """
-    await insist(api, lambda: _install(api, wanted))
-
-
-async def _install(api: Api, wanted: Json) -> None:
-    kind, name = wanted["kind"], wanted["metadata"]["name"]
-    try:
-        await api.create(collection(kind), wanted)
-    except Conflict:
-        found = await api.get(named(kind, "", name))
-        if found["spec"] == wanted["spec"]:
+    for _ in range(_TRIES):
+        if await insist(api, lambda: _install(api, wanted)):
             return
-        if not MANAGED.items() <= (found["metadata"].get("labels") or {}).items():
-            raise StepFailed(
-                f"{kind} {name} exists and is not ours: rename it, or choose another `home` for "
-                f"[clusters.{api.cluster}]"
-            ) from None
+    label = f"{wanted['kind']} {wanted['metadata']['name']}"
+    raise Conflict(f"{label} changes faster than it can be patched")
+
+
+async def _install(api: Api, wanted: Json) -> bool:
+    """Whether it is as wanted now; no where it moved between look and patch."""
+    kind, name = wanted["kind"], wanted["metadata"]["name"]
+    with suppress(Conflict):
+        await api.create(collection(kind), wanted)
+        return True
+    found = await find(api, kind, name)
+    if found is None:
+        return False  # deleted between the two calls
+    if found["spec"] == wanted["spec"]:
+        return True
+    if not MANAGED.items() <= (found["metadata"].get("labels") or {}).items():
+        raise StepFailed(
+            f"{kind} {name} exists and is not ours: rename it, or choose another `home` for "
+            f"[clusters.{api.cluster}]"
+        )
+    with suppress(Conflict):
         await api.patch(named(kind, "", name), _correction(found, wanted))
+        return True
+    return False
 
 
 def _correction(found: Json, wanted: Json) -> Json:

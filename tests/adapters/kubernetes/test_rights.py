@@ -43,7 +43,8 @@ async def test_an_action_works_with_its_declared_rights_and_no_other(
     await setting(control_plane, info, namespace)
     name = short(info)
     request = asked(info, namespace)
-    with FakeKubelet(control_plane, namespace):
+    with FakeKubelet(control_plane, namespace) as kubelet:
+        kubelet.paused = info is SNAPSHOT  # a container without a node's log server is a gap
         async with stage.product(control_plane, control_plane.admin_token) as admin:
             token = stage.account(control_plane, namespace, [stage.action(admin, name)])
         async with stage.product(control_plane, token, home=namespace) as made:
