@@ -95,13 +95,16 @@ async def fetch(
     *,
     limit: int,
     headers: Mapping[str, str] | None = None,
+    data: bytes | None = None,
 ) -> Answer:
     """Ask once and return the answer whatever its status; redirects are answers, not followed.
 
     Raises `StepFailed` when the body is longer than `limit` bytes, and aiohttp's own errors.
     """
     asked = {"Accept-Encoding": "identity", **(headers or {})}
-    async with session.request(method, url, headers=asked, allow_redirects=False) as response:
+    async with session.request(
+        method, url, headers=asked, data=data, allow_redirects=False
+    ) as response:
         names = {name.lower(): value for name, value in response.headers.items()}
         body = bytearray()
         async for chunk in response.content.iter_chunked(_CHUNK):
