@@ -23,7 +23,7 @@ import jwt
 from aiohttp import web
 
 from tests.doubles import shapes
-from tests.doubles.contract import Answered, Asked, answer_fault, request_fault
+from tests.doubles.contract import Answered, Asked, answer_fault, description, request_fault
 from tests.doubles.executors import Executor, Immediate
 from tests.doubles.faults import ACTING, LIMITS, Fault, Faults
 from tests.doubles.github_parts import UNDESCRIBED, Handler, Part, described_path
@@ -66,6 +66,7 @@ class GitHubDouble:
 
     async def start(self, port: int = 0) -> "GitHubDouble":
         """Listen on two ports of 127.0.0.1."""
+        description()  # takes seconds on a busy machine: not while a call's clock runs
         api = web.Application(middlewares=[self._guard])
         base = f"{self.prefix}/repos/{{owner}}/{{repo}}/actions"
         api.router.add_get(f"{self.prefix}/rate_limit", self._rate_limit)
