@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
+from typing import Any
 
 import github
 import requests
@@ -39,6 +40,7 @@ from responder.text import for_terminal, veiled
 __all__ = ["Artifact", "Forge"]
 
 _NEWEST = 100  # runs looked through for a correlation id: one page
+_USUAL_RIGHT = "it needs actions: write"
 _SECONDARY_WAIT = 60.0  # GitHub: wait at least a minute when no header says how long
 
 
@@ -165,6 +167,31 @@ class Forge:
 
         return await self.caller.blocking(f"find artifact {artifact} of {repo}", call)
 
+    async def ask(
+        self,
+        what: str,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        right: str = "actions: read",
+    ) -> Any:
+        """The decoded answer to one request that PyGithub has no method for.
+
+        Anything but GET is a write: sent once, `Uncertain` when it may have acted. `right` is what
+        a refused credential is told to need. Raises as `Caller.blocking` does.
+        """
+
+        def call() -> Any:
+            asked = self._api().requester.requestJsonAndCheck
+            return asked(verb, path, parameters=dict(query or {}), input=body and dict(body))[1]
+
+        try:
+            return await self.caller.blocking(what, call, write=verb != "GET")
+        except StepFailed as error:
+            raise StepFailed(str(error).replace(_USUAL_RIGHT, f"it needs {right}")) from error
+
     async def check(self) -> str:
         """`ok` when the credential holds; for the doctor."""
 
@@ -272,7 +299,7 @@ def _of_status(error: github.GithubException, now: int) -> Fault:
 
 _ANSWERS: Mapping[int, tuple[FaultKind, str]] = {
     401: (FaultKind.FINAL, "the credential does not hold"),
-    403: (FaultKind.FINAL, "the credential has no right to do this; it needs actions: write"),
+    403: (FaultKind.FINAL, f"the credential has no right to do this; {_USUAL_RIGHT}"),
     404: (FaultKind.NOT_FOUND, "not there, or not visible to this credential"),
     409: (FaultKind.CONFLICT, "another state than expected"),
     410: (FaultKind.NOT_FOUND, "gone"),
