@@ -18,6 +18,8 @@ SECTIONS = {
     "registries": "integrations.registry",
     "clusters": "integrations.kubernetes",
     "forges": "integrations._forges",
+    "argocd": "integrations.argocd",
+    "flux": "integrations.flux",
 }
 SOURCES = {  # name in the configuration -> module; one file a sender
     "alertmanager": "integrations.alertmanager",

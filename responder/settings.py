@@ -144,6 +144,8 @@ class Settings(Section):
     images: list[Image] = Field(default_factory=list)
     forges: dict[str, dict[str, Any]] = Field(default_factory=dict)
     registries: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    argocd: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    flux: dict[str, dict[str, Any]] = Field(default_factory=dict)
     guards: Guards = Guards()
     log: Log = Log()
     origins: dict[str, str] = Field(default_factory=dict, exclude=True)

@@ -21,6 +21,8 @@ _NOWHERE: Mapping[str, Mapping[str, Any]] = {
         kind: {"kind": kind, "base_url": "https://forge.invalid", "token": Secret("none")}
         for kind in ("github", "gitlab")
     },
+    "argocd": {},
+    "flux": {},
 }
 
 

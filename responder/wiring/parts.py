@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 
+# Shipped playbooks name their actions for those who have them; used without a table they say so.
+_ALWAYS = frozenset({"argocd", "flux"})
 # https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -179,7 +181,7 @@ def integrations_of(
         artefact=artefact,
     )
     found = [registries] if registries else []
-    for section in ("clusters", "forges"):
+    for section in ("clusters", "forges", "argocd", "flux"):
         tables = getattr(settings, section)
         integration = _set_up(section, tables, world, kit)
         if integration is not None:
@@ -190,7 +192,7 @@ def integrations_of(
 
 
 def _set_up(section: str, tables: Mapping[str, Any], world: World, kit: Kit) -> Integration | None:
-    if not tables:
+    if not tables and section not in _ALWAYS:
         return None
     return integrations.load(integrations.SECTIONS[section])(tables, world, kit)
 
