@@ -12,36 +12,38 @@ What PyGithub does by itself and we do not want (measured with 2.10):
 * An answer that names another host than the base URL is an AssertionError.
 
 Redirects to other hosts are never followed with the token: `archive_url` returns the address.
+
+Every call goes through `Forge.calling`: it keeps the forge's one brake, and renews an App's token once
+when it does not hold any more.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import github
 import requests
 from github.WorkflowRun import WorkflowRun
-from urllib3.exceptions import NewConnectionError
 
-from integrations._calling import Caller, Fault, FaultKind, retry_after
+from integrations._braking import Brake
+from integrations._calling import Caller, Fault, FaultKind
 from integrations._forge import Run
+from integrations.github.answers import NO_TOKEN, USUAL_RIGHT, fault_below, fault_of
 from integrations.github.runs import judge
 from integrations.github.settings import ForgeSettings
 from responder.clock import SECOND, World, iso
-from responder.errors import NotFound, StepFailed
-from responder.text import for_terminal, veiled
+from responder.errors import NotFound, StepFailed, StepRetry
 
 __all__ = ["Artifact", "Forge"]
 
 _NEWEST = 100  # runs looked through for a correlation id: one page
-_USUAL_RIGHT = "it needs actions: write"
-_SECONDARY_WAIT = 60.0  # GitHub: wait at least a minute when no header says how long
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +62,46 @@ class Forge:
     def __init__(self, name: str, settings: ForgeSettings, world: World) -> None:
         self.name = name
         self.settings = settings
+        self.brake = Brake(name, world)
         self.caller = Caller(
             name,
             world,
-            classify=lambda error: _classify(error, world.clock.now()),
+            classify=self._meaning,
             threads=settings.threads,
             deadline=settings.timeout,
         )
+        self._now = world.clock.now
         self._own = threading.local()
         self._all: list[github.Github] = []
         self._lock = threading.Lock()
 
+    async def calling(
+        self, what: str, call: Callable[[github.Github], T], *, write: bool = False
+    ) -> T:
+        """Call with this thread's `Github` and return what the call returns; see `_calling`.
+
+        `call` makes one request that changes something at most, and is made once more with a new
+        token where an App's token is refused (401: nothing was done). It never leaves while the
+        brake is on: then this raises `StepRetry` with the seconds that are left.
+        """
+
+        def held() -> T:
+            left_at = self.brake.passing(what)
+            answer = self._with_credential(call)
+            self.brake.answered(left_at)
+            return answer
+
+        return await self.caller.blocking(what, held, write=write)
+
     async def workflow_state(self, repo: str, workflow: str) -> str:
         """`active`, or why the workflow cannot be dispatched; raises `NotFound`."""
 
-        def call() -> str:
-            found = self._api().get_repo(repo).get_workflow(workflow)
+        def call(api: github.Github) -> str:
+            found = api.get_repo(repo).get_workflow(workflow)
             found.complete()
             return str(found.state)
 
-        return await self.caller.blocking(f"look at {workflow} of {repo}", call)
+        return await self.calling(f"look at {workflow} of {repo}", call)
 
     async def dispatch(self, repo: str, workflow: str, ref: str, inputs: Mapping[str, str]) -> int:
         """Start one run and return its id, 0 when the server does not tell it.
@@ -91,8 +113,8 @@ class Forge:
         that names the parameter, and then it has not acted and is asked without.
         """
 
-        def call() -> int:
-            found = self._api().get_repo(repo).get_workflow(workflow)
+        def call(api: github.Github) -> int:
+            found = api.get_repo(repo).get_workflow(workflow)
             run: WorkflowRun | bool
             try:
                 run = found.create_dispatch(ref, dict(inputs), throw=True, return_run_details=True)
@@ -102,37 +124,37 @@ class Forge:
                 run = found.create_dispatch(ref, dict(inputs), throw=True)
             return run.id if isinstance(run, WorkflowRun) else 0
 
-        return await self.caller.blocking(f"dispatch {workflow} of {repo}", call, write=True)
+        return await self.calling(f"dispatch {workflow} of {repo}", call, write=True)
 
     async def recent_runs(self, repo: str, workflow: str, since: int) -> list[Run]:
         """The newest dispatched runs of a workflow made since a moment (microseconds UTC)."""
         created = f">={iso(since)[:19]}Z"
 
-        def call() -> list[Run]:
-            found = self._api().get_repo(repo).get_workflow(workflow)
+        def call(api: github.Github) -> list[Run]:
+            found = api.get_repo(repo).get_workflow(workflow)
             pages = found.get_runs(event="workflow_dispatch", created=created)
             return [_run(run) for run in islice(pages, _NEWEST)]
 
-        return await self.caller.blocking(f"list runs of {workflow} of {repo}", call)
+        return await self.calling(f"list runs of {workflow} of {repo}", call)
 
     async def run(self, repo: str, run_id: int) -> Run:
         """One run as it is now; raises `NotFound`."""
 
-        def call() -> Run:
-            found = self._api().get_repo(repo).get_workflow_run(run_id)
+        def call(api: github.Github) -> Run:
+            found = api.get_repo(repo).get_workflow_run(run_id)
             found.complete()
             return _run(found)
 
-        return await self.caller.blocking(f"look at run {run_id} of {repo}", call)
+        return await self.calling(f"look at run {run_id} of {repo}", call)
 
     async def artifacts(self, repo: str, run_id: int, name: str) -> list[Artifact]:
         """The artifacts of that name, the newest first."""
 
         path = f"/repos/{repo}/actions/runs/{run_id}/artifacts"
 
-        def call() -> list[Artifact]:
+        def call(api: github.Github) -> list[Artifact]:
             # Not WorkflowRun.get_artifacts: that fetches the run first, to learn this address.
-            _, body = self._api().requester.requestJsonAndCheck(
+            _, body = api.requester.requestJsonAndCheck(
                 "GET", path, parameters={"name": name, "per_page": str(_NEWEST)}
             )
             listed = [
@@ -147,7 +169,7 @@ class Forge:
             ]
             return sorted(listed, key=lambda item: item.id, reverse=True)
 
-        return await self.caller.blocking(f"list artifacts of run {run_id} of {repo}", call)
+        return await self.calling(f"list artifacts of run {run_id} of {repo}", call)
 
     async def archive_url(self, repo: str, artifact: int) -> str:
         """Where an artifact's zip lies for a minute: another host, which must not see the token.
@@ -155,8 +177,7 @@ class Forge:
         Raises `NotFound` when it is gone (410).
         """
 
-        def call() -> str:
-            api = self._api()
+        def call(api: github.Github) -> str:
             path = f"/repos/{repo}/actions/artifacts/{artifact}/zip"
             status, headers, _ = api.requester.requestJson("GET", path)
             if status == HTTPStatus.GONE:
@@ -165,7 +186,7 @@ class Forge:
                 raise github.GithubException(status, None, headers)
             return str(headers.get("location", ""))
 
-        return await self.caller.blocking(f"find artifact {artifact} of {repo}", call)
+        return await self.calling(f"find artifact {artifact} of {repo}", call)
 
     async def ask(
         self,
@@ -180,26 +201,26 @@ class Forge:
         """The decoded answer to one request that PyGithub has no method for.
 
         Anything but GET is a write: sent once, `Uncertain` when it may have acted. `right` is what
-        a refused credential is told to need. Raises as `Caller.blocking` does.
+        a refused credential is told to need. Raises as `calling` does.
         """
 
-        def call() -> Any:
-            asked = self._api().requester.requestJsonAndCheck
+        def call(api: github.Github) -> Any:
+            asked = api.requester.requestJsonAndCheck
             return asked(verb, path, parameters=dict(query or {}), input=body and dict(body))[1]
 
         try:
-            return await self.caller.blocking(what, call, write=verb != "GET")
+            return await self.calling(what, call, write=verb != "GET")
         except StepFailed as error:
-            raise StepFailed(str(error).replace(_USUAL_RIGHT, f"it needs {right}")) from error
+            raise StepFailed(str(error).replace(USUAL_RIGHT, f"it needs {right}")) from error
 
     async def check(self) -> str:
         """`ok` when the credential holds; for the doctor."""
 
-        def call() -> str:
-            self._api().get_rate_limit()
+        def call(api: github.Github) -> str:
+            api.get_rate_limit()
             return "ok"
 
-        return await self.caller.blocking("check the credential", call)
+        return await self.calling("check the credential", call)
 
     def close(self) -> None:
         """Close the pool and every thread's connections."""
@@ -209,12 +230,23 @@ class Forge:
                 api.close()
             self._all.clear()
 
+    def _with_credential(self, call: Callable[[github.Github], T]) -> T:
+        """Call, and once more with a new token where this thread's has run out."""
+        try:
+            return call(self._api())
+        except github.GithubException as error:
+            if error.status != HTTPStatus.UNAUTHORIZED or self.settings.token is not None:
+                raise
+        self._own.api = None
+        return call(self._api())
+
     def _api(self) -> github.Github:
         """This thread's own `Github`; it must never be handed to another thread."""
         api: github.Github | None = getattr(self._own, "api", None)
         if api is None:
+            auth = self._own.auth = _auth(self.settings)
             api = github.Github(
-                auth=_auth(self.settings),
+                auth=auth,
                 base_url=self.settings.base_url,
                 timeout=math.ceil(self.settings.timeout),
                 user_agent="runtime-responder",
@@ -227,7 +259,46 @@ class Forge:
             self._own.api = api
             with self._lock:
                 self._all.append(api)
+        self._ready(self._own.auth)
         return api
+
+    def _ready(self, auth: github.Auth.Auth) -> None:
+        """Have an App's token before anything is sent: what fails here has not acted."""
+        if self.settings.token is not None:
+            return
+        try:
+            auth.token  # noqa: B018 - fetched where it is missing or about to run out
+        except github.GithubException as error:
+            if error.status in NO_TOKEN and not isinstance(
+                error, github.RateLimitExceededException
+            ):
+                raise StepFailed(
+                    f"{self.name}: HTTP {error.status}, GitHub gives the App no token; check "
+                    f"app_id, private_key and installation_id of [forges.{self.name}]"
+                ) from None
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise StepRetry(f"{self.name}: HTTP {error.status}, no token of the App") from None
+            raise
+        except requests.exceptions.RequestException as error:
+            raise StepRetry(f"{self.name}: no token of the App ({type(error).__name__})") from None
+
+    def _meaning(self, error: Exception) -> Fault:
+        """What an error means for a caller, with the brake's wait on it."""
+        fault = _classify(error, self._now())
+        if isinstance(error, github.GithubException):
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                return Fault(fault.kind, f"{fault.text}; {self._way_out()}")
+            limit = fault.kind is FaultKind.REFUSED
+            return self.brake.heard(fault, limit=limit)
+        return fault
+
+    def _way_out(self) -> str:
+        if self.settings.token is not None:
+            return f"it has expired or was revoked: renew [forges.{self.name}] token"
+        return (
+            "nor does one that was just made: check installation_id and the App's rights in "
+            f"[forges.{self.name}]"
+        )
 
 
 def _auth(settings: ForgeSettings) -> github.Auth.Auth:
@@ -258,64 +329,10 @@ def _knows_no_details(error: github.GithubException) -> bool:
     )
 
 
-# --------------------------------------------------------------------------- failures
-
-
 def _classify(error: Exception, now: int) -> Fault:
     """What an error of PyGithub or of requests below it means; no body gets into the text."""
     if isinstance(error, github.GithubException) and error.status:
-        return _of_status(error, now)
-    if isinstance(error, requests.exceptions.ConnectTimeout) or _never_connected(error):
-        return Fault(FaultKind.REFUSED, "cannot connect")
-    if isinstance(error, requests.exceptions.RequestException | OSError):
-        return Fault(FaultKind.AMBIGUOUS, f"connection failed ({type(error).__name__})")
-    if isinstance(error, AssertionError):
-        return Fault(
-            FaultKind.FINAL,
-            "the answer names another host than base_url; set base_url to the server's own name",
-        )
-    if isinstance(error, RuntimeError):
-        return Fault(FaultKind.FINAL, "redirected to another server; correct base_url")
-    return Fault(FaultKind.FINAL, f"unexpected {type(error).__name__}")
-
-
-def _of_status(error: github.GithubException, now: int) -> Fault:
-    headers = {str(k): str(v) for k, v in (error.headers or {}).items()}
-    after = retry_after(headers, now)
-    text = f"HTTP {error.status}"
-    limited = isinstance(error, github.RateLimitExceededException) or after is not None
-    if error.status == HTTPStatus.TOO_MANY_REQUESTS or (
-        error.status == HTTPStatus.FORBIDDEN and limited
-    ):
-        wait = _SECONDARY_WAIT if after is None else after
-        return Fault(FaultKind.REFUSED, f"{text}, rate limit", wait)
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Fault(FaultKind.AMBIGUOUS, text, after)
-    kind, words = _ANSWERS.get(error.status, (FaultKind.FINAL, ""))
-    if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        words = _message(error)
-    return Fault(kind, f"{text}{', ' if words else ''}{words}")
-
-
-_ANSWERS: Mapping[int, tuple[FaultKind, str]] = {
-    401: (FaultKind.FINAL, "the credential does not hold"),
-    403: (FaultKind.FINAL, f"the credential has no right to do this; {_USUAL_RIGHT}"),
-    404: (FaultKind.NOT_FOUND, "not there, or not visible to this credential"),
-    409: (FaultKind.CONFLICT, "another state than expected"),
-    410: (FaultKind.NOT_FOUND, "gone"),
-}
-
-
-def _message(error: github.GithubException) -> str:
-    """GitHub's own sentence on a refused request; a known-safe field, shortened and defused."""
-    data = error.data
-    message = data.get("message") if isinstance(data, dict) else None
-    return for_terminal(veiled(message), 200) if isinstance(message, str) else "refused as invalid"
-
-
-def _never_connected(error: BaseException) -> bool:
-    """Whether no byte was sent: refused, no route, unknown name."""
-    if not isinstance(error, requests.exceptions.ConnectionError):
-        return False
-    reasons = [getattr(item, "reason", item) for item in error.args]
-    return any(isinstance(reason, NewConnectionError) for reason in reasons)
+        headers = {str(k): str(v) for k, v in (error.headers or {}).items()}
+        limited = isinstance(error, github.RateLimitExceededException)
+        return fault_of(error.status, headers, error.data, limited=limited, now=now)
+    return fault_below(error)

@@ -9,7 +9,7 @@ What python-gitlab does by itself and we do not want (measured with 8.6):
 * It follows redirects with the token in its header, to any host. Here a redirect is an answer.
 * It has no time-out of its own, and its errors do not carry the headers that say how long to wait.
 
-Every thread of the pool has its own object.
+Every thread of the pool has its own object, and all of them keep the forge's one brake.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import gitlab
 import requests
 from urllib3.exceptions import NewConnectionError
 
+from integrations._braking import Brake
 from integrations._calling import Caller, Fault, FaultKind, retry_after
 from integrations.gitlab.settings import ForgeSettings
 from responder.clock import SECOND, World
@@ -36,7 +37,6 @@ __all__ = ["Client", "Elsewhere", "project_path"]
 
 T = TypeVar("T")
 _PAGE = 100
-_LIMIT_WAIT = 60.0  # a limit that does not say how long: GitLab counts by the minute
 _CHUNK = 64 << 10
 _LONGEST_LIMIT = 3600.0
 
@@ -95,10 +95,12 @@ class Client:
     def __init__(self, name: str, settings: ForgeSettings, world: World) -> None:
         self.name = name
         self.settings = settings
+        self.brake = Brake(name, world)
+        self._now = world.clock.now
         self.caller = Caller(
             name,
             world,
-            classify=lambda error: _classify(error, world.clock.now()),
+            classify=self._meaning,
             threads=settings.threads,
             deadline=settings.timeout,
         )
@@ -157,16 +159,28 @@ class Client:
 
     async def _ask(self, what: str, ask: Callable[[gitlab.Gitlab], T], *, write: bool = False) -> T:
         def call() -> T:
-            api = self._api()
+            left_at, api = self.brake.passing(what), self._api()
             try:
-                return ask(api.lab)
+                answer = ask(api.lab)
             except gitlab.GitlabError as error:
                 if error.response_code is None:
                     raise
                 status, text = error.response_code, _message(error)
                 raise _Refused(status, api.session.last, text) from None
+            self.brake.answered(left_at)
+            return answer
 
         return await self.caller.blocking(what, call, write=write)
+
+    def _meaning(self, error: Exception) -> Fault:
+        """What an error means for a caller, with the brake's wait on it."""
+        fault = _classify(error, self._now())
+        if not isinstance(error, _Refused):
+            return fault
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            text = f"{fault.text}: it has expired or was revoked; renew [forges.{self.name}] token"
+            return Fault(fault.kind, text)
+        return self.brake.heard(fault, limit=fault.kind is FaultKind.REFUSED)
 
     def _api(self) -> _Api:
         """This thread's own object; it must never be handed to another thread."""
@@ -227,9 +241,10 @@ def _classify(error: Exception, now: int) -> Fault:
 
 def _of_status(error: _Refused, now: int) -> Fault:
     after, text = _wait(error.headers, now), f"HTTP {error.status}"
-    crowded = "too many pipelines" in error.message.lower()  # refused with 400, before acting
+    said = error.message.lower()  # refused with 400 or 403, before acting
+    crowded = "too many pipelines" in said or "requested too many times" in said
     if error.status == HTTPStatus.TOO_MANY_REQUESTS or crowded:
-        return Fault(FaultKind.REFUSED, f"{text}, rate limit", after or _LIMIT_WAIT)
+        return Fault(FaultKind.REFUSED, f"{text}, rate limit", after)
     if error.status == HTTPStatus.FORBIDDEN and after is not None:
         return Fault(FaultKind.REFUSED, f"{text}, rate limit", after)
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -30,6 +30,7 @@ from tests.doubles.github_parts import UNDESCRIBED, Handler, Part, described_pat
 from tests.doubles.github_parts import problem as _problem
 from tests.doubles.github_parts import repo_of as _repo
 from tests.doubles.hooks import Hook
+from tests.doubles.leaping import Leaping
 from tests.doubles.shapes import DoubleRun
 
 SLOW = 30.0  # longer than any time-out of a test
@@ -45,10 +46,13 @@ class GitHubDouble:
     token: str = TOKEN
     prefix: str = ""  # "/api/v3" as on an Enterprise Server
     app_key: Any = None  # public key of an App: its tokens are handed out, then only they hold
+    refuses_all: bool = False  # no token holds, the newest neither
+    app_refused: int = 0  # what the App is told instead of a token: 401, 403, 404
     hook: Hook | None = None  # where deliveries go to
     workflows: Mapping[str, str] = field(default_factory=lambda: {"rebuild.yml": "active"})
     required: tuple[str, ...] = REQUIRED
     faults: Faults = field(default_factory=Faults)
+    clock: Leaping = field(default_factory=Leaping)
     shows_names: bool = True  # False: the workflow has no run-name
     runs: dict[int, DoubleRun] = field(default_factory=dict)
     dispatches: Counter[str] = field(default_factory=Counter)  # acted, by correlation id
@@ -134,7 +138,7 @@ class GitHubDouble:
 
     def _lets_in(self, name: str, shown: str) -> bool:
         if name != "app-token":
-            return shown == f"token {self.token}"
+            return shown == f"token {self.token}" and not self.refuses_all
         claims = jwt.decode(shown.removeprefix("Bearer "), self.app_key, algorithms=["RS256"])
         return claims["iss"] in {"7", 7}
 
@@ -153,7 +157,7 @@ class GitHubDouble:
         if fault is None:
             return await handler(request)
         if fault in LIMITS:
-            return _limited(fault)
+            return _limited(fault, self.clock.date())
         if fault in ACTING:
             await handler(request)
         if fault in {Fault.SLOW_AFTER, Fault.SLOW_BEFORE}:
@@ -165,7 +169,9 @@ class GitHubDouble:
     # -------------------------------------------------------------- operations
 
     async def _app_token(self, request: web.Request) -> web.Response:
-        ends = shapes.stamp(dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
+        if self.app_refused:
+            return _problem(self.app_refused, "This installation has been suspended")
+        ends = shapes.stamp(self.clock.date() + dt.timedelta(hours=1))
         told = {"token": self.token, "expires_at": ends, "permissions": {"actions": "write"}}
         return web.json_response({**told, "repository_selection": "all"}, status=201)
 
@@ -211,7 +217,7 @@ class GitHubDouble:
             ref=ref,
             title=f"rebuild {correlation}" if self.shows_names else "rebuild",
             inputs=inputs,
-            created=dt.datetime.now(dt.UTC),
+            created=self.clock.date(),
             hidden_looks=self.faults.hide_runs_for,
         )
         self.runs[run.id] = run
@@ -303,8 +309,7 @@ class GitHubDouble:
         return run
 
 
-def _limited(fault: Fault) -> web.Response:
-    now = dt.datetime.now(dt.UTC)
+def _limited(fault: Fault, now: dt.datetime) -> web.Response:
     secondary = "You have exceeded a secondary rate limit."
     match fault:
         case Fault.FORBIDDEN_LIMIT:

@@ -28,6 +28,7 @@ from tests.doubles.lab_contract import answer_fault, request_fault
 from tests.doubles.lab_executors import Executor, Straight
 from tests.doubles.lab_requests import Repository
 from tests.doubles.lab_shapes import DoublePipeline
+from tests.doubles.leaping import Leaping
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SLOW = 30.0  # longer than any time-out of a test
@@ -57,6 +58,7 @@ class GitLabDouble:
     refs: tuple[str, ...] = ("main",)
     required: tuple[str, ...] = ("image", "correlation_id")
     faults: Faults = field(default_factory=Faults)
+    clock: Leaping = field(default_factory=Leaping)
     repository: Repository = field(default_factory=Repository)
     refuses: str = ""  # said with 400 to every start
     shows_names: bool = True  # False: the project has no workflow:name
@@ -67,6 +69,7 @@ class GitLabDouble:
     wrong_requests: list[str] = field(default_factory=list)
     wrong_answers: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)  # credentials seen by the artifact host
+    parts: tuple[Any, ...] = ()  # more operations: each has `routes(double, router, base)`
     base_url: str = ""
     store_url: str = ""
     _runners: list[web.AppRunner] = field(default_factory=list)
@@ -98,6 +101,8 @@ class GitLabDouble:
         api.router.add_get(job, self._archive, name="archive")
         api.router.add_get(f"{job}/{{path:.+}}", self._file, name="file")
         self.repository.routes(api.router, base)
+        for part in self.parts:
+            part.routes(self, api.router, base)
         store = web.Application()
         store.router.add_get("/kept/{job}/{path}", self._kept)
         self.base_url = await self._listen(api, port) + self.prefix
@@ -158,7 +163,7 @@ class GitLabDouble:
         if fault is None:
             return await handler(request)
         if fault in LIMITS:
-            return _limited(fault)
+            return _limited(fault, self.clock.date())
         if fault in ACTING:
             await handler(request)
         if fault in {Fault.SLOW_AFTER, Fault.SLOW_BEFORE}:
@@ -216,7 +221,7 @@ class GitLabDouble:
             ref=ref,
             name=f"rebuild {correlation}" if self.shows_names else "",
             inputs=inputs,
-            created=dt.datetime.now(dt.UTC),
+            created=self.clock.date(),
             source=source,
             hidden_looks=self.faults.hide_runs_for,
         )
@@ -347,8 +352,7 @@ def _problem(
     return web.Response(status=status, text=body, content_type="application/json", headers=headers)
 
 
-def _limited(fault: Fault) -> web.Response:
-    now = dt.datetime.now(dt.UTC)
+def _limited(fault: Fault, now: dt.datetime) -> web.Response:
     said = "This endpoint has been requested too many times. Try again later."
     headers: dict[Fault, dict[str, Any]] = {
         Fault.FORBIDDEN_LIMIT: {"Retry-After": "7"},

@@ -100,7 +100,7 @@ async def test_a_real_pipeline_run_that_fails_ends_the_step_with_its_address(
         forge="github",
         repo="acme/shop",
         workflow="rebuild.yml",
-        inputs={"fail": "yes"},
+        inputs={"base": f"{engine.registry}/nothing:1"},
     )
     forge = {"executor": Act(act_path, engine, tmp_path)}
     async with bench(double=forge, digest_of=registries.digest_of, route=route) as b:

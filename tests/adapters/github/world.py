@@ -104,7 +104,7 @@ async def bench(
         )
         sink = evidence or NoEvidence()
         kit = Kit(evidence=sink, images=(chosen,), digest_of=digest_of)
-        integration = setup({"github": table}, world or World(), kit)
+        integration = setup({"github": table}, world or World(clock=forge.clock), kit)
         try:
             yield Bench(forge, integration.actions[0], integration)
         finally:

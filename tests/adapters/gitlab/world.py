@@ -82,7 +82,7 @@ async def bench(
         kit = Kit(
             evidence=evidence or NoEvidence(), images=(route or route_to(),), digest_of=digest_of
         )
-        integration = setup({"lab": table}, World(), kit)
+        integration = setup({"lab": table}, World(clock=forge.clock), kit)
         try:
             yield Bench(forge, integration.actions[0], integration)
         finally:
