@@ -26,6 +26,7 @@ from yarl import URL
 from integrations._calling import retry_after
 from integrations.kubernetes.names import Names
 from integrations.kubernetes.settings import ClusterSettings
+from integrations.kubernetes.underway import Underway
 from responder.clock import World
 from responder.errors import (
     ConfigError,
@@ -63,9 +64,8 @@ class Connection:
     """
 
     def __init__(self, name: str, settings: ClusterSettings, world: World) -> None:
-        self.name = name
-        self.settings = settings
-        self.world = world
+        self.name, self.settings, self.world = name, settings, world
+        self.underway = Underway(world.clock)
         self._lanes = {
             lane: asyncio.Semaphore(settings.max_in_flight) for lane in ("containment", "bulk")
         }

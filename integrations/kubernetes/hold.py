@@ -192,6 +192,10 @@ def design(call: Call, api: Api, pod: Json, user: str) -> Plan:
                 "value": value,
             },
             "user": user,
+            "holds": [
+                f"{hold.namespace}/{name}"
+                for name in (hold.pod, hold.name, quarantine_policy(hold.value))
+            ],
         },
     )
 

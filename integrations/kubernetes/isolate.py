@@ -17,7 +17,7 @@ from integrations.kubernetes.isolate_writes import carry_out, is_further, rehear
 from integrations.kubernetes.landscape import Landscape
 from integrations.kubernetes.owners import chain, controller_of, root, treatment
 from integrations.kubernetes.paths import named
-from integrations.kubernetes.quarantine import KEY, Request, Scene, design, rewound
+from integrations.kubernetes.quarantine import KEY, LABEL, Request, Scene, design, rewound
 from integrations.kubernetes.rights import right
 from integrations.kubernetes.surroundings import Around, around
 from integrations.kubernetes.tier_model import LEVELS
@@ -134,13 +134,16 @@ class QuarantinePod:
     async def apply(self, call: Call, plan: Plan) -> Done | Pending:
         """Create the denies, then relabel the pod. Raises `Conflict` when something has changed."""
         api = self.fleet.api(call, "containment")
+        data, underway = plan.data, api.connection.underway
+        underway.begin(_begun(plan))
         try:
             for change in plan.changes:
                 await carry_out(api, change)
-        except Conflict:
-            await tidy(api, call.key, plan.data)
+        except BaseException as error:
+            underway.end(_begun(plan))  # no proof will follow
+            if isinstance(error, Conflict):
+                await tidy(api, call.key, data)
             raise
-        data = plan.data
         return Done(
             result={
                 "policy": data["policy"],
@@ -177,6 +180,14 @@ class QuarantinePod:
         elif plan.changes:
             await release.restore(api, hold)
         return Done()
+
+
+def _begun(plan: Plan) -> Sequence[str]:
+    """What this is the first isolation of; where there was one before, others may hold it too."""
+    first = any(
+        change.ref.kind == "Pod" and LABEL not in change.before["labels"] for change in plan.changes
+    )
+    return plan.data.get("holds", ()) if first else ()
 
 
 def _request(call: Call, api: Api, connections: str) -> Request:

@@ -69,7 +69,8 @@ async def carry_out(api: Api, change: Change) -> None:
 async def _create(api: Api, change: Change) -> None:
     ref = change.ref
     try:
-        await api.create(collection(ref.kind, ref.namespace), change.after)
+        made = await api.create(collection(ref.kind, ref.namespace), change.after)
+        api.connection.underway.wrote(made)
     except Conflict:
         found = await api.get(named(ref.kind, ref.namespace, ref.name))
         if not _ours(found, change.after):
@@ -126,7 +127,7 @@ async def _relabel(api: Api, change: Change) -> None:
     version = change.precondition["resourceVersion"]
     for _ in range(_TRIES):
         try:
-            await api.patch(path, _patch(change, version))
+            api.connection.underway.wrote(await api.patch(path, _patch(change, version)))
         except Conflict:
             pod = await api.get(path)
             if _is_done(pod, change):

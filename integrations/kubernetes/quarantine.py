@@ -221,6 +221,9 @@ def _data(scene: Scene, draft: _Draft) -> dict[str, Any]:
         "uid": pod["metadata"]["uid"],
         "label": subject.label[1],
         "policy": subject.name,
+        "holds": [
+            f"{subject.namespace}/{name}" for name in (pod["metadata"]["name"], subject.name)
+        ],
         "labels": dict(subject.labels),
         "replacement": _replacement(scene, pod) if how.strip else "",
         "owner": _owner(pod),

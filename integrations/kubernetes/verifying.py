@@ -35,6 +35,7 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
     api = fleet.api(call)
     data = plan.data
     namespace = data["namespace"]
+    api.connection.underway.end(data.get("holds", ()))
     try:
         pod = await api.get(named("Pod", namespace, data["pod"]))
     except NotFound:

@@ -3,8 +3,9 @@
 Watched are NetworkPolicies, policies of administrators where their kinds exist, namespaces, and
 the pods that carry our label. Always, and not only while something is isolated: a watch that
 begins with an isolation would miss what happens before it stands, and an idle one costs one
-connection and a bookmark a minute, because only metadata is sent. Pods without our label are not
-watched: they can only be let in by a policy, and every policy is.
+connection and a bookmark a minute. Only metadata is sent, but of NetworkPolicies all: what one
+says decides to whom it matters (`hearing`). Pods without our label are not watched: they can only
+be let in by a policy, and every policy is.
 
 A watch goes on from the version it saw last. When that is too old (410), whatever happened
 meanwhile is unknown, so everything in the cluster is looked at again.
@@ -16,14 +17,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import aiohttp
 
 from integrations.kubernetes.client import Connection, Json
+from integrations.kubernetes.hearing import Hearing
 from integrations.kubernetes.paths import collection
 from integrations.kubernetes.quarantine import LABEL
 from integrations.kubernetes.rights import doctor, right
@@ -75,16 +76,23 @@ class _Stream:
     def path(self) -> str:
         return collection(self.kind, self.namespace)
 
+    @property
+    def accept(self) -> str:
+        return "application/json" if self.kind == "NetworkPolicy" else _OUTLINE
+
 
 @dataclass(slots=True)
 class ClusterWatch:
     """All watches of one cluster. Calling it watches until it is cancelled."""
 
     link: Connection
-    _labels: dict[str, Any] = field(default_factory=dict)  # of namespaces, as last heard
+    _hearing: Hearing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._hearing = Hearing(self.link.underway)
 
     async def __call__(self, heard: Heard) -> None:
-        """Tell of everything that may matter: "cluster:NAME/namespace", or "cluster:NAME"."""
+        """Tell of everything that may matter: a "cluster:NAME", a namespace or an object of it."""
         try:
             async with asyncio.TaskGroup() as group:
                 for stream in self._streams():
@@ -128,7 +136,7 @@ class ClusterWatch:
                 if not version:
                     version = await self._version(stream)
                     if missed:
-                        await heard(self._place())
+                        await heard(self._cluster)
                 missed, refused = True, 0
                 version = await self._watch(stream, version, heard)
             except _Expired:
@@ -167,7 +175,7 @@ class ClusterWatch:
         }
         try:
             async with asyncio.timeout(seconds + _SLACK):
-                answer = await self._get(stream, query, _OUTLINE)
+                answer = await self._get(stream, query, stream.accept)
                 async with answer, aclosing(_lines(answer)) as lines:
                     try:
                         async for event in lines:
@@ -186,28 +194,13 @@ class ClusterWatch:
             raise StepRetry(f"{stream.path}: the watch ended with an error")
         metadata = item.get("metadata") or {}
         if event.get("type") != "BOOKMARK":
-            for place in self._places(stream, event["type"], metadata):
-                await heard(place)
+            for place in self._hearing.places(stream.kind, event["type"], item):
+                await heard(f"{self._cluster}/{place}" if place else self._cluster)
         return str(metadata.get("resourceVersion") or version)
 
-    def _places(self, stream: _Stream, verb: str, metadata: Json) -> Sequence[str]:
-        """Where a change may matter."""
-        if stream.kind == "Namespace":
-            name, labels = metadata["name"], metadata.get("labels") or {}
-            before = self._labels.get(name)
-            if verb == "DELETED":
-                self._labels.pop(name, None)
-            else:
-                self._labels[name] = labels
-            if before is not None and before == labels:
-                return (self._place(name),)
-            return (self._place(name), self._place())  # policies elsewhere may mean its labels
-        namespace = metadata.get("namespace", "")
-        return (self._place(namespace),)
-
-    def _place(self, namespace: str = "") -> str:
-        cluster = f"cluster:{self.link.name}"
-        return f"{cluster}/{namespace}" if namespace else cluster
+    @property
+    def _cluster(self) -> str:
+        return f"cluster:{self.link.name}"
 
     async def _get(
         self, stream: _Stream, query: dict[str, str], accept: str

@@ -54,12 +54,12 @@ class Looker:
     async def heard(self, correlation: str) -> None:
         """Something may have changed there ("cluster:prod/shop"): look at what is held at once."""
         assert self._driver is not None  # noqa: S101 - watchers begin after the driver
-        name = f"{truth.HELD}:{correlation}"
-        self._take(self._driver.holding(name))
-        after = ""
-        while page := await self._store.correlated(name, after, _PAGE):
-            self._take(page)
-            after = page[-1]
+        for name in truth.names(correlation):
+            self._take(self._driver.holding(name))
+            after = ""
+            while page := await self._store.correlated(name, after, _PAGE):
+                self._take(page)
+                after = page[-1]
 
     def saved(self, run: RunState, events: Iterable[Event]) -> None:
         """What a run's new events, saved or passing, mean for its next look."""

@@ -30,6 +30,7 @@ __all__ = [
     "holding",
     "joined",
     "lost_verdict",
+    "names",
     "pause",
     "still_meant",
     "taken_over",
@@ -44,6 +45,7 @@ QUIET = 3600 * SECOND  # it held for so long: the count begins anew
 PASSING = frozenset({"truth_asked", "truth_same", "truth_unseen", "reassert_waits"})
 _ENDS = {"released", "removed"}  # stages of the steps that end a containment
 HELD = "held"  # the correlation of every run that holds something
+_ANY = "*"  # no object of a cluster is called so
 _ORDER = [level.value for level in VerdictLevel]  # weakest first
 
 
@@ -59,16 +61,31 @@ def every(run: RunState) -> int:
 
 
 def correlations(run: RunState) -> Iterator[str]:
-    """What a watcher would name to have this run looked at: clusters and namespaces it holds."""
+    """What a watcher would name to have this run looked at: clusters, namespaces and objects.
+
+    The objects are those that the plan says its containment stands on ("holds", each
+    "namespace/name"); where it does not say, any object of the namespace may be one.
+    """
     for step in run.steps.values():
         if not holding(step) or step.plan is None:
             continue
         yield HELD
+        holds = step.plan.get("data", {}).get("holds")
         for change in step.plan["changes"]:
             ref = change["ref"]
-            yield f"{HELD}:{ref.get('system', '')}"
+            place = f"{HELD}:{ref.get('system', '')}"
+            yield place
             if ref.get("namespace"):
-                yield f"{HELD}:{ref.get('system', '')}/{ref['namespace']}"
+                yield f"{place}/{ref['namespace']}"
+                objects = (f"{ref['namespace']}/{_ANY}",) if holds is None else holds
+                yield from (f"{place}/{one}" for one in objects)
+
+
+def names(place: str) -> tuple[str, ...]:
+    """The correlations of those who hold something at a place: "cluster:prod/shop/cart-1"."""
+    space, _, name = place.rpartition("/")
+    one = f"{HELD}:{place}"
+    return (one, f"{HELD}:{space}/{_ANY}") if name and "/" in space else (one,)
 
 
 # --------------------------------------------------------------------------- what to do now

@@ -11,7 +11,7 @@ from responder.clock import SECOND
 from responder.engine import truth
 from responder.engine.folding import fold_all
 from responder.engine.machine import decide
-from responder.engine.state import RunState
+from responder.engine.state import RunState, evolve
 from responder.engine.turn import correlations, take_turn
 from responder.store.interface import Event
 from tests.core.engine.runs import NOW, Said, applied, run_of
@@ -165,8 +165,32 @@ def test_a_look_keeps_nothing_of_its_step_busy() -> None:
 
 def test_a_run_is_found_by_the_cluster_and_by_the_namespace_that_it_holds_something_in() -> None:
     """And by nothing any more once it holds nothing."""
-    assert set(correlations(held())) == {"held", "held:fake", "held:fake/shop"}
+    assert set(correlations(held())) == {"held", "held:fake", "held:fake/shop", "held:fake/shop/*"}
     assert correlations(held(OVER)) == ()
+
+
+@pytest.mark.parametrize(
+    ("holds", "found"),
+    [
+        (None, {"fake", "fake/shop", "fake/shop/any"}),
+        ([], {"fake", "fake/shop"}),
+        (["shop/a", "shop/b"], {"fake", "fake/shop", "fake/shop/a", "fake/shop/b"}),
+    ],
+)
+def test_an_object_leads_to_the_runs_that_stand_on_it_or_do_not_say_on_what(
+    holds: list[str] | None, found: set[str]
+) -> None:
+    """A plan names the objects that its containment stands on; other objects are no matter."""
+    run = held()
+    plan = dict(run.step("mark").plan or {})
+    plan["data"] = {} if holds is None else {"holds": holds}
+    run = evolve(run, steps={"mark": evolve(run.step("mark"), plan=plan)})
+    places = {
+        place
+        for place in ("fake", "fake/shop", "fake/shop/a", "fake/shop/b", "fake/shop/any", "other")
+        if set(truth.names(place)) & set(correlations(run))
+    }
+    assert places == found | ({"fake/shop/a", "fake/shop/b"} if holds is None else set())
 
 
 @pytest.mark.parametrize(
