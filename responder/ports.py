@@ -24,9 +24,11 @@ __all__ = [
     "EvidenceSink",
     "Heard",
     "HookInfo",
+    "ImageChange",
     "ImageRoute",
     "Integration",
     "Kit",
+    "Known",
     "Notice",
     "Notifier",
     "Param",
@@ -168,6 +170,7 @@ class Pending:
     after: float
     waiting_for: str = ""  # one line for a person: "GitHub run 4711 (queued)"
     correlation: str = ""  # what a webhook would carry
+    person: bool = False  # a person's word is waited for: that time is not the step's
 
 
 class Action(Protocol):
@@ -214,7 +217,7 @@ class Standing(Action, Protocol):
         ...
 
 
-Heard = Callable[[str], Awaitable[None]]  # "cluster:prod" or "cluster:prod/namespace"
+Heard = Callable[[str], Awaitable[None]]  # "cluster:prod", "cluster:prod/namespace[/object]"
 Watcher = Callable[[Heard], Awaitable[None]]  # runs until cancelled; says what may have changed
 
 
@@ -293,6 +296,21 @@ class EvidenceSink(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChange:
+    """One file that names an image, and where a person may be asked to change it there."""
+
+    name: str  # what a playbook says; an alert never does
+    forge: str
+    repo: str
+    branch: str
+    file: str
+    kind: str  # dockerfile | manifest | values | kustomize
+    key: str = ""  # where in the file: "cart.image.digest"
+    workloads: tuple[str, ...] = ()  # globs on CLUSTER/NAMESPACE/KIND/NAME; empty: all
+    checks: bool = True  # nothing is merged before the repository's own checks have passed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRoute:
     """One line of the image map: which pipeline may rebuild which images. It bounds everything."""
 
@@ -302,6 +320,22 @@ class ImageRoute:
     workflow: str
     ref: str = "main"
     inputs: Mapping[str, str] = field(default_factory=dict)
+    event: str = ""  # GitHub: it is started by a repository_dispatch of this type instead
+    changes: tuple[ImageChange, ...] = ()  # files that name the image: a digest is proposed there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the open incidents know: of digests, and of one commit or run of a forge.
+
+    Each maps a digest to an incident, or names incidents. Nothing in it is a claim of others.
+    """
+
+    blocked: Mapping[str, int] = field(default_factory=dict)  # it is blocked, or being replaced
+    refused: Mapping[str, int] = field(default_factory=dict)  # its gate refused it
+    passed: Mapping[str, int] = field(default_factory=dict)  # its gate let it through
+    tied: tuple[int, ...] = ()  # they started the run, or merged the commit
+    ungated: tuple[int, ...] = ()  # those of them whose gate has not spoken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +349,10 @@ class Kit:
     artefact: Callable[[str], Awaitable[bytes]] | None = None  # bytes of evidence by their SHA-256
     # actions of the loaded playbooks, and "action param=value" for what their steps give
     used: Callable[[], frozenset[str]] | None = None
+    # Sigstore bundles that the line's forge keeps about a digest
+    bundles: Callable[[ImageRoute, str], Awaitable[Sequence[bytes]]] | None = None
+    # what is known of "forge:owner/repo", a run's number and its commit
+    knows: Callable[[str, int, str], Awaitable[Known]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +366,7 @@ class Integration:
     commands: Sequence[CommandSource] = ()
     checks: Mapping[str, Callable[[], Awaitable[str]]] = field(default_factory=dict)  # for doctor
     digest_of: Callable[[str], Awaitable[str]] | None = None  # a registry's word on a reference
+    bundles: Callable[[ImageRoute, str], Awaitable[Sequence[bytes]]] | None = None  # see `Kit`
     pausers: Sequence[Callable[[], Awaitable[str]]] = ()  # say why changes must wait, "" when not
     watchers: Sequence[Watcher] = ()  # say at once that what an action holds may have changed
     permissions: tuple[Permission, ...] = ()  # what it needs beside its actions: to know a target

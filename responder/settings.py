@@ -98,6 +98,20 @@ class Hook(Section):
     expect_every: str = ""  # "1h": longer silence of this sender is an alert of its own
 
 
+class ImageChange(Section):
+    """One file that names the image; an empty forge, repo or branch is the image's own."""
+
+    name: str = Field(min_length=1)
+    forge: str = ""
+    repo: str = ""
+    branch: str = ""
+    file: str = Field(min_length=1)
+    kind: Literal["dockerfile", "manifest", "values", "kustomize"]
+    key: str = ""
+    workloads: list[str] = Field(default_factory=list)
+    checks: bool = True
+
+
 class Image(Section):
     """One line of the image map: which pipeline may rebuild which images."""
 
@@ -107,6 +121,8 @@ class Image(Section):
     workflow: str
     ref: str = "main"
     inputs: dict[str, str] = Field(default_factory=dict)
+    event: str = Field("", max_length=100)
+    changes: list[ImageChange] = Field(default_factory=list)
 
 
 class Guards(Section):

@@ -206,6 +206,7 @@ def _apply_started(step: StepState, event: Event) -> StepState:
         attempt=event.data["attempt"],
         started=step.started or event.at,
         waiting_for="",
+        **_waited(step, event),
     )
 
 
@@ -221,7 +222,16 @@ def _pending(step: StepState, event: Event) -> StepState:
         correlation=data.get("correlation", ""),
         error="",
         tries=0,
+        **_waited(step, event),
     )
+
+
+def _waited(step: StepState, event: Event) -> Mapping[str, int]:
+    """The time that went by with a person, up to this event; and whether more of it does."""
+    asking = event.at if event.data.get("by_person") else 0
+    if not step.asking:
+        return {"asking": asking}
+    return {"asking": asking, "waited": step.waited + max(0, event.at - step.asking)}
 
 
 def _applied(step: StepState, event: Event) -> StepState:
@@ -232,6 +242,7 @@ def _applied(step: StepState, event: Event) -> StepState:
         waiting_for="",
         error="",
         tries=0,
+        **_waited(step, event),
     )
 
 

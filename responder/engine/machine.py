@@ -244,9 +244,8 @@ def _retry(run: RunState, state: StepState, now: int) -> Iterable[Command]:
 def _timed_out(step: Step, state: StepState, now: int) -> bool:
     """Only work is timed: waiting for a person is not, and a call in flight has its deadline."""
     waiting = state.status in {StepStatus.WAITING_EXTERNAL, StepStatus.RETRYING}
-    if not step.timeout or not state.started or not waiting:
-        return False
-    return now >= state.started + int(step.timeout * SECOND)
+    ends = state.ends(step.timeout or 0.0)
+    return waiting and 0 < ends <= now
 
 
 def _collect(run: RunState, step_id: str, now: int) -> Command:

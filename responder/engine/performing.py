@@ -311,6 +311,7 @@ class Performer:
             check_at=self._later(outcome.after),
             waiting_for=outcome.waiting_for,
             correlation=outcome.correlation,
+            **({"by_person": True} if outcome.person else {}),
         )
 
     def _done_event(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from responder.clock import SECOND
 from responder.model import Mode
 from responder.playbook.definition import Playbook, Step
 
@@ -77,6 +78,8 @@ class StepState:
     approvals: tuple[str, ...] = ()
     approved_hash: str = ""
     started: int = 0  # first apply_started
+    asking: int = 0  # since when it waits for a person elsewhere; 0: it does not
+    waited: int = 0  # how long it did before, microseconds
     state: Mapping[str, Any] = field(default_factory=dict)
     check_at: int = 0
     waiting_for: str = ""
@@ -121,6 +124,12 @@ class StepState:
     def reversible(self) -> bool:
         """Whether it is applied and its plan names a way back."""
         return self.applied and bool(self.plan and self.plan.get("undo"))
+
+    def ends(self, seconds: float) -> int:
+        """When its time is over, 0 where none runs: only work is timed, a person's word is not."""
+        if not seconds or not self.started or self.asking:
+            return 0
+        return self.started + self.waited + int(seconds * SECOND)
 
     def to_env(self) -> dict[str, Any]:
         """The form expressions see as `steps.<id>`."""

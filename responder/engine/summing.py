@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from responder.clock import SECOND
 from responder.engine import truth
 from responder.engine.state import RunState, StepState, StepStatus
 
@@ -74,8 +73,8 @@ def _times(run: RunState, state: StepState) -> Iterator[int]:
         yield state.check_at
     if state.status is StepStatus.RETRYING:
         yield state.retry_at
-    if step.timeout and state.started and not state.status.ended:
-        yield state.started + int(step.timeout * SECOND)
+    if (ends := state.ends(step.timeout or 0.0)) and not state.status.ended:
+        yield ends
     if state.undo in {"pending", "retry"}:
         yield state.undo_at
     yield from truth.times(run, state)
