@@ -38,7 +38,8 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     registries = Registries(known)
     reports = Reports(kit.evidence, kit.artefact, world)
     verify = sigstore_verify()
-    gate = ImageGate(registries, reports, kit.images, verify)
+    gate = ImageGate(registries, reports, kit.images, verify, kit.bundles)
+    trace = ImageTrace(registries, kit.images, verify, kit.bundles)
 
     async def close() -> None:
         """Close every registry and the reader of reports."""
@@ -46,7 +47,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         reports.close()
 
     return Integration(
-        actions=(InspectImage(registries), gate, ImageTrace(registries, kit.images, verify)),
+        actions=(InspectImage(registries), gate, trace),
         checks={f"registry {host}": registry.ping for host, registry in known.items()},
         digest_of=registries.digest,
         close=close,

@@ -16,7 +16,7 @@ import base64
 import binascii
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = [
     "Attestation",
     "Verify",
     "attestations",
+    "attested_by",
     "judged",
     "sigstore_verify",
     "source_of",
@@ -99,6 +100,20 @@ async def attestations(registry: Registry, image: ImageName, asked: Asked) -> li
         if one := await registry.beside(partial(judged, data, image.digest, asked)):
             found.append(one)
     return found
+
+
+async def attested_by(
+    registry: Registry, bundles: Sequence[bytes], digest: str, asked: Asked
+) -> list[Attestation]:
+    """What a forge's bundles say of an image, at most the first five that are about it.
+
+    A bundle about another image is left out, whatever the forge was asked for.
+    """
+    looked = [
+        await registry.beside(partial(judged, data, digest, asked))
+        for data in bundles[: 4 * _LOOKED_AT]
+    ]
+    return [one for one in looked if one][:_LOOKED_AT]
 
 
 async def _content(registry: Registry, repository: str, digest: str) -> bytes:

@@ -20,7 +20,7 @@ from integrations.registry.attesting import Verify
 from integrations.registry.client import Described, Registries
 from integrations.registry.inspecting import PULL
 from integrations.registry.reports import Reports
-from integrations.registry.tracing import attested, route_of
+from integrations.registry.tracing import Bundles, attested, forge_attested, route_of
 from responder.errors import NotFound, StepFailed
 from responder.model import Effect, Plan, Severity, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending
@@ -95,11 +95,13 @@ class ImageGate:
         reports: Reports,
         routes: Sequence[ImageRoute] = (),
         verify: Verify | None = None,
+        bundles: Bundles | None = None,
     ) -> None:
         self._registries = registries
         self._reports = reports
         self._routes = tuple(routes)
         self._verify = verify
+        self._bundles = bundles
 
     async def plan(self, call: Call) -> Plan:
         """An empty plan; raises `StepFailed` for what cannot be compared at all."""
@@ -214,8 +216,17 @@ class ImageGate:
         route = route_of(self._routes, new)
         found = await attested(self._registries, new, route, self._verify)
         wanted = str(call.params.get("revision") or "")
-        good = [one for one in found if one.verified and wanted in {"", one.revision}]
-        if good:
+
+        def good() -> bool:
+            return any(one.verified and wanted in {"", one.revision} for one in found)
+
+        if not good() and route is not None and self._bundles is not None:
+            verify = self._verify
+            try:
+                found += await forge_attested(self._registries, new, route, verify, self._bundles)
+            except (NotFound, StepFailed) as error:
+                return [f"no attestation was verified: {route.forge} could not be asked: {error}"]
+        if good():
             return []
         why = "; ".join(dict.fromkeys(one.refused or "of another revision" for one in found))
         return [f"no attestation was verified: {why or 'the registry has none'}"]

@@ -18,21 +18,30 @@ platform's manifest, or the id of a configuration, which no registry serves as a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from integrations._images import ImageName
-from integrations.registry.attesting import Asked, Attestation, Verify, attestations, source_of
+from integrations.registry.attesting import (
+    Asked,
+    Attestation,
+    Verify,
+    attestations,
+    attested_by,
+    source_of,
+)
 from integrations.registry.client import Described, Registries
 from integrations.registry.inspecting import PULL, asked
-from responder.errors import NotFound, StepFailed
+from responder.errors import NotFound, StepFailed, StepRetry
 from responder.model import Effect, Plan, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending
 from responder.text import for_terminal
 
-__all__ = ["ImageTrace", "identity_of", "route_of"]
+__all__ = ["Bundles", "ImageTrace", "attested", "forge_attested", "identity_of", "route_of"]
+
+Bundles = Callable[[ImageRoute, str], Awaitable[Sequence[bytes]]]
 
 _GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 _SOURCES = ("org.opencontainers.image.source", "org.label-schema.vcs-url")
@@ -40,6 +49,7 @@ _REVISIONS = ("org.opencontainers.image.revision", "org.label-schema.vcs-ref")
 _COMMIT = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
 _TAGS_ASKED = 20
+_FORGE = "attestation at the forge"
 
 PROVEN, VERIFIED, AGREED, CLAIMED, DENIED = (
     "proven",
@@ -90,11 +100,16 @@ class ImageTrace:
     info = INFO
 
     def __init__(
-        self, registries: Registries, routes: Sequence[ImageRoute], verify: Verify | None
+        self,
+        registries: Registries,
+        routes: Sequence[ImageRoute],
+        verify: Verify | None,
+        bundles: Bundles | None = None,
     ) -> None:
         self._registries = registries
         self._routes = tuple(routes)
         self._verify = verify
+        self._bundles = bundles
 
     async def plan(self, call: Call) -> Plan:
         """An empty plan; raises `StepFailed` when the registry may not be asked."""
@@ -190,23 +205,49 @@ class ImageTrace:
 
     async def _attested(self, image: ImageName, route: ImageRoute | None, trail: _Trail) -> None:
         """Statements that refer to the image, each with how far it is verified."""
-        for one in await attested(self._registries, image, route, self._verify):
-            says = f"{one.repository or 'no repository'} at {one.revision or 'no commit'}"
-            if one.verified:
-                trail.add("attestation", says, VERIFIED)
-                trail.claims.append((one.repository, one.revision, VERIFIED))
-            else:
-                trail.add("attestation", f"{says}; not verified: {one.refused}", CLAIMED)
-                trail.claims.append((one.repository, one.revision, CLAIMED))
+        _attest(trail, "attestation", await attested(self._registries, image, route, self._verify))
+        if self._bundles is None or route is None:
+            return
+        asked = forge_attested(self._registries, image, route, self._verify, self._bundles)
+        try:
+            _attest(trail, _FORGE, await asked)
+        except (NotFound, StepFailed, StepRetry) as error:  # the rest of the way is told anyway
+            trail.add(_FORGE, f"{route.forge} could not be asked: {error}", CLAIMED)
+
+
+def _attest(trail: _Trail, link: str, found: Sequence[Attestation]) -> None:
+    for one in found:
+        says = f"{one.repository or 'no repository'} at {one.revision or 'no commit'}"
+        sure = VERIFIED if one.verified else CLAIMED
+        trail.add(link, says if one.verified else f"{says}; not verified: {one.refused}", sure)
+        trail.claims.append((one.repository, one.revision, sure))
 
 
 async def attested(
     registries: Registries, image: ImageName, route: ImageRoute | None, verify: Verify | None
 ) -> list[Attestation]:
     """The statements on an image, verified against the identity that its route allows."""
+    return await attestations(registries.of(image), image, _wanted(route, verify))
+
+
+async def forge_attested(
+    registries: Registries,
+    image: ImageName,
+    route: ImageRoute,
+    verify: Verify | None,
+    bundles: Bundles,
+) -> list[Attestation]:
+    """As `attested`, of what the route's own forge keeps; no other repository is asked.
+
+    Raises `NotFound`, `StepFailed` and `StepRetry` where the forge cannot be asked.
+    """
+    found = await bundles(route, image.digest)
+    return await attested_by(registries.of(image), found, image.digest, _wanted(route, verify))
+
+
+def _wanted(route: ImageRoute | None, verify: Verify | None) -> Asked:
     identity = identity_of(route)
-    wanted = Asked(identity=identity, issuer=_GITHUB_ISSUER if identity else "", verify=verify)
-    return await attestations(registries.of(image), image, wanted)
+    return Asked(identity=identity, issuer=_GITHUB_ISSUER if identity else "", verify=verify)
 
 
 def route_of(routes: Sequence[ImageRoute], image: ImageName) -> ImageRoute | None:

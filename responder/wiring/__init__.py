@@ -34,6 +34,7 @@ from responder.store.interface import Event, Store
 from responder.store.sqlite import SqliteStore
 from responder.wiring import parts, rbac
 from responder.wiring.evidence import StoreEvidence
+from responder.wiring.ledger import Ledger
 from responder.wiring.usage import Usage
 
 __all__ = ["App", "build", "load_settings", "open_store", "version"]
@@ -171,7 +172,9 @@ async def _assemble(
     world = replace(world, observe=metrics.count_call)
     in_force: list[Live] = []
     evidence = StoreEvidence(store, world)
-    made = parts.integrations_of(settings, world, evidence, lambda: _used(in_force), evidence.read)
+    made = parts.integrations_of(
+        settings, world, evidence, lambda: _used(in_force), evidence.read, Ledger(store)
+    )
     found = (*made, *extra)
     actions = {action.info.name: action for one in found for action in one.actions}
     catalogue = {name: action.info for name, action in actions.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,17 @@ from responder.playbook.expressions import ExpressionError, compile_expression
 from responder.playbook.loading import load_folder
 from responder.playbook.shipped import shipped_folder
 from responder.playbook.values import DYN, MISSING
-from responder.ports import ActionInfo, EvidenceSink, HookInfo, ImageRoute, Integration, Kit
-from responder.settings import Hook, Settings, seconds
+from responder.ports import (
+    ActionInfo,
+    EvidenceSink,
+    HookInfo,
+    ImageChange,
+    ImageRoute,
+    Integration,
+    Kit,
+    Known,
+)
+from responder.settings import Hook, Image, Settings, seconds
 from responder.store.interface import Brake, Store
 from responder.text import suggestion
 
@@ -164,14 +173,22 @@ def integrations_of(
     evidence: EvidenceSink,
     used: Callable[[], frozenset[str]] | None = None,
     artefact: Callable[[str], Awaitable[bytes]] | None = None,
+    knows: Callable[[str, int, str], Awaitable[Known]] | None = None,
 ) -> tuple[Integration, ...]:
     """Everything that is configured, set up; registries first, since forges ask them.
 
     `used` names the actions of the playbooks in force, once there are any; `artefact` reads the
-    bytes of what was collected.
+    bytes of what was collected; `knows` looks into the incidents.
     """
-    images = tuple(ImageRoute(**image.model_dump()) for image in settings.images)
-    own = Kit(evidence=evidence, images=images, artefact=artefact)
+    forges: list[Integration] = []
+
+    async def bundles(route: ImageRoute, digest: str) -> Sequence[bytes]:
+        """What the forges attest; they are set up after the registries that ask it."""
+        told = [one.bundles for one in forges if one.bundles]
+        return [bundle for ask in told for bundle in await ask(route, digest)]
+
+    images = tuple(_route(image) for image in settings.images)
+    own = Kit(evidence=evidence, images=images, artefact=artefact, bundles=bundles)
     registries = _set_up("registries", settings.registries, world, own)
     kit = Kit(
         evidence=evidence,
@@ -179,6 +196,7 @@ def integrations_of(
         digest_of=registries.digest_of if registries else None,
         used=used,
         artefact=artefact,
+        knows=knows,
     )
     found = [registries] if registries else []
     for section in ("clusters", "forges", "argocd", "flux"):
@@ -186,9 +204,29 @@ def integrations_of(
         integration = _set_up(section, tables, world, kit)
         if integration is not None:
             found.append(integration)
+            forges += [integration] if section == "forges" else []
     for module in integrations.SOURCES.values():
         found.append(integrations.load(module)({}, world, kit))  # noqa: PERF401 - one a line
     return tuple(found)
+
+
+def _route(image: Image) -> ImageRoute:
+    """A line of the image map; what a change leaves out is the line's own."""
+    changes = tuple(
+        ImageChange(
+            name=one.name,
+            forge=one.forge or image.forge,
+            repo=one.repo or image.repo,
+            branch=one.branch or image.ref,
+            file=one.file,
+            kind=one.kind,
+            key=one.key,
+            workloads=tuple(one.workloads),
+            checks=one.checks,
+        )
+        for one in image.changes
+    )
+    return ImageRoute(**image.model_dump(exclude={"changes"}), changes=changes)
 
 
 def _set_up(section: str, tables: Mapping[str, Any], world: World, kit: Kit) -> Integration | None:

@@ -31,6 +31,9 @@ ANSWERS = {
     "merge": ("merge_request", False),
     "request": ("merge_request", False),
     "deployments": ("deployment", True),
+    "deploy": ("deployment", False),
+    "deployment": ("deployment", False),
+    "deployed": ("deployment", False),
 }
 
 
