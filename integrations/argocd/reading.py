@@ -7,7 +7,7 @@ https://argo-cd.readthedocs.io/en/stable/core_concepts/.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -16,8 +16,25 @@ from typing import Any, Self
 from integrations._scans.model import at, objects
 from responder.text import for_terminal, veiled
 
-__all__ = ["MARK", "Look", "Source", "Stage", "Wanted", "images_of", "judge", "others", "ours"]
-__all__ += ["automated", "busy", "condition", "manages", "refusal", "repository", "source_of"]
+__all__ = [
+    "MARK",
+    "Look",
+    "Source",
+    "Stage",
+    "Wanted",
+    "automated",
+    "busy",
+    "condition",
+    "images_of",
+    "judge",
+    "manages",
+    "names",
+    "others",
+    "ours",
+    "refusal",
+    "repository",
+    "source_of",
+]
 
 MARK = "responder"  # the name of the operation's info item that bears our correlation id
 _CLOCK_MARGIN = 120  # seconds its clock may be off ours
@@ -222,6 +239,13 @@ def images_of(manifest: Mapping[str, Any]) -> list[str]:
     return [str(one.get("image") or "") for one in objects(at(inner, "containers"))]
 
 
+def names(found: Iterable[Any], image: str) -> bool:
+    """Whether one of these images is this one by its digest; a tag beside it says nothing."""
+    repo, _, digest = image.rpartition("@")
+    heads = (str(one).partition("@")[0] for one in found if str(one).endswith(f"@{digest}"))
+    return any(head == repo or head.rpartition(":")[0] == repo for head in heads)
+
+
 # --------------------------------------------------------------------------- judging
 
 
@@ -266,7 +290,7 @@ def _settled_by_itself(app: Mapping[str, Any], wanted: Wanted) -> Look | None:
         return Look(Stage.GOING, f"waits for Argo CD: {at(app, 'status/sync/status') or 'Unknown'}")
     if wanted.image:
         shown = at(app, "status/summary/images")
-        there = isinstance(shown, list) and wanted.image in shown
+        there = isinstance(shown, list) and names(shown, wanted.image)
         return None if there else Look(Stage.GOING, "waits for Argo CD to see the image")
     if at_revision != wanted.revision:
         return Look(Stage.GOING, f"waits for Argo CD: it is at {for_terminal(at_revision, 60)}")

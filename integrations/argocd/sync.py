@@ -279,7 +279,7 @@ class Sync:
             return Verdict(level=VerdictLevel.APPLIED, residual=(*left, *open_), checks=checks)
         record = reading.manages(app, *place)
         found = reading.images_of(await client.live(wanted.application, **_asked(record, place)))
-        if wanted.image not in found:
+        if not reading.names(found, wanted.image):
             shown = for_terminal(", ".join(found), 300)
             raise StepFailed(f"{'/'.join(place)}: expected {wanted.image}, got {shown or 'none'}")
         checks["live object"] = f"{'/'.join(place)} names {wanted.image}"

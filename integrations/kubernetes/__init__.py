@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from integrations.kubernetes import (
+    await_image,
     block_image,
     cordon_node,
     cut_flows,
@@ -26,6 +27,7 @@ from integrations.kubernetes import (
     lock_namespace,
     mark,
     probe_network,
+    reconcile_flux,
     redeploy,
     release,
     scale_workload,
@@ -67,6 +69,8 @@ INFOS = (
     cut_flows.INFO,
     probe_network.INFO,
     find_workloads.INFO,
+    await_image.INFO,
+    reconcile_flux.INFO,
 )
 
 
@@ -149,6 +153,8 @@ def _actions(fleet: Fleet, kit: Kit) -> tuple[Action, ...]:
         cut_flows.CutFlows(fleet, kit.evidence),
         probe_network.ProbeNetwork(fleet),
         find_workloads.FindWorkloads(fleet),
+        await_image.AwaitImage(fleet),
+        reconcile_flux.ReconcileFlux(fleet),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from integrations.kubernetes.blocking import LIST
 from integrations.kubernetes.enforcement import CONFIG
+from integrations.kubernetes.flux_reading import REQUESTED
 from integrations.kubernetes.guarding_words import ALIKE, SAME, Need, is_ours, text
 from integrations.kubernetes.probing_pods import MARK
 from integrations.kubernetes.quarantine import LABEL
@@ -264,6 +265,20 @@ def _node(need: Need, operation: str) -> Rule:
     )
 
 
+def _asked_to_look(need: Need, operation: str) -> Rule:
+    """Of an object of Flux only the one annotation that makes it look now."""
+    del need, operation
+    new, old, key = "variables.newNotes", "variables.oldNotes", text(REQUESTED)
+    return (
+        (
+            f"size(variables.changed) == 0 && {SAME} && variables.bound && "
+            f"{new}.all(k, k == {key} || (k in {old} && {old}[k] == {new}[k])) && "
+            f"{old}.all(k, k in {new})"
+        ),
+        "of an object of Flux only the annotation is set that makes it look",
+    )
+
+
 # --------------------------------------------------------------------------- rights
 
 
@@ -337,6 +352,9 @@ _ROWS: Mapping[tuple[str, str], Callable[[Need, str], Rule]] = {
     ("apps/statefulsets", "UPDATE"): _rolled,
     ("apps/daemonsets", "UPDATE"): _daemons,
     ("apps/replicasets", "UPDATE"): _scaled,
+    ("source.toolkit.fluxcd.io/gitrepositories", "UPDATE"): _asked_to_look,
+    ("kustomize.toolkit.fluxcd.io/kustomizations", "UPDATE"): _asked_to_look,
+    ("helm.toolkit.fluxcd.io/helmreleases", "UPDATE"): _asked_to_look,
     ("batch/jobs", "UPDATE"): _suspended,
     ("batch/cronjobs", "UPDATE"): _suspended,
     ("rbac.authorization.k8s.io/rolebindings", "CREATE"): _bound,

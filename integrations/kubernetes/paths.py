@@ -65,6 +65,9 @@ KINDS: Final = {
     "CalicoStoredGlobalPolicy": ("apis/crd.projectcalico.org/v1", "globalnetworkpolicies"),
     "CalicoStoredTier": ("apis/crd.projectcalico.org/v1", "tiers"),
     "EgressFirewall": ("apis/k8s.ovn.org/v1", "egressfirewalls"),
+    "GitRepository": ("apis/source.toolkit.fluxcd.io/v1", "gitrepositories"),
+    "Kustomization": ("apis/kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
+    "HelmRelease": ("apis/helm.toolkit.fluxcd.io/v2", "helmreleases"),
 }
 CLUSTER_WIDE: Final = frozenset(
     {

@@ -17,7 +17,7 @@ from responder.errors import Conflict, StepFailed
 from responder.model import Blast, Change, Effect, Plan, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, Param, Pending
 
-__all__ = ["INFO", "Redeploy"]
+__all__ = ["INFO", "KINDS", "Redeploy", "judged", "pods_of"]
 
 KEY = "responder.dev/redeploy-key"
 FORMER = "responder.dev/former-image"
@@ -82,7 +82,7 @@ class Redeploy:
             raise StepFailed(f"{rollout.label(workload)} is not rolled out: {why}")
         container = str(call.params.get("container") or "")
         container = rollout.pick_container(workload, container, image)
-        pods = await _pods(api, workload)
+        pods = await pods_of(api, workload)
         plan = _design(call, api, workload, container, image, pods)
         if plan.changes and self.fleet.dry_runs(api):
             body = _patch(workload, container, image, plan.changes[0].after["annotations"])
@@ -120,7 +120,7 @@ class Redeploy:
                     "former": state["former"],
                 }
             )
-        sick = rollout.sickness(await _pods(api, workload), state["container"], state["image"])
+        sick = rollout.sickness(await pods_of(api, workload), state["container"], state["image"])
         if sick and sick == state.get("sick"):
             # twice in a row: a single failed pull may be a registry's bad second
             raise StepFailed(_failure(workload, sick, state))
@@ -131,22 +131,8 @@ class Redeploy:
         api = self._api(call)
         data = plan.data
         workload = await _read(api, data["kind"], data["namespace"], data["name"])
-        if data["kind"] == "CronJob":
-            return _next_job(workload, data)
-        pods = await _pods(api, workload)
-        exact, by_spec, other = rollout.running(pods, data["container"], data["image"])
-        checks = {
-            "by digest": f"{len(exact)} pods report the digest",
-            "by name": f"{len(by_spec)} pods run the image and report another digest or none",
-        }
-        if other:
-            texts = tuple(f"pod {name} still runs another image" for name in sorted(other))
-            return Verdict(level=VerdictLevel.RESIDUAL, residual=texts, checks=checks)
-        if not exact and not by_spec:
-            none = ("no pod runs: nothing was proven",)
-            return Verdict(level=VerdictLevel.APPLIED, residual=none, checks=checks)
-        level = VerdictLevel.APPLIED if by_spec else VerdictLevel.ENFORCED
-        return Verdict(level=level, residual=plan.residual, checks=checks)
+        pods = await pods_of(api, workload)
+        return judged(workload, pods, data["container"], data["image"], plan.residual)
 
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """Put the former image back. Raises `Conflict` when somebody else changed it since.
@@ -185,9 +171,10 @@ async def _read(api: Api, kind: str, namespace: str, name: str) -> Json:
     return {**workload, "kind": kind}
 
 
-async def _pods(api: Api, workload: Json) -> list[Json]:
+async def pods_of(api: Api, workload: Json) -> list[Json]:
+    """The pods of a workload; a CronJob has none, its jobs run what they were started with."""
     if workload["kind"] == "CronJob":
-        return []  # its jobs run what they were started with
+        return []
     path = collection("Pod", workload["metadata"]["namespace"])
     return await api.items(path, labelSelector=rollout.selector_query(workload))
 
@@ -325,11 +312,35 @@ def _failure(workload: Json, why: str, state: Mapping[str, Any]) -> str:
     return f"{rollout.label(workload)}: the rollout of {state['image']} fails: {why}; {way}"
 
 
-def _next_job(workload: Json, data: Mapping[str, Any]) -> Verdict:
+def judged(
+    workload: Json, pods: list[Json], container: str, image: str, residual: tuple[str, ...] = ()
+) -> Verdict:
+    """What the pods of a workload really run. Raises `StepFailed` for a CronJob of another image.
+
+    Pods that still run another image stay open; what is proven carries the given residual.
+    """
+    if workload["kind"] == "CronJob":
+        return _next_job(workload, container, image)
+    exact, by_spec, other = rollout.running(pods, container, image)
+    checks = {
+        "by digest": f"{len(exact)} pods report the digest",
+        "by name": f"{len(by_spec)} pods run the image and report another digest or none",
+    }
+    if other:
+        texts = tuple(f"pod {name} still runs another image" for name in sorted(other))
+        return Verdict(level=VerdictLevel.RESIDUAL, residual=texts, checks=checks)
+    if not exact and not by_spec:
+        none = ("no pod runs: nothing was proven",)
+        return Verdict(level=VerdictLevel.APPLIED, residual=none, checks=checks)
+    level = VerdictLevel.APPLIED if by_spec else VerdictLevel.ENFORCED
+    return Verdict(level=level, residual=residual, checks=checks)
+
+
+def _next_job(workload: Json, container: str, image: str) -> Verdict:
     """What a CronJob starts next; jobs that it has started go on with what they have."""
-    found = rollout.image_of(workload, data["container"])
-    if found != data["image"]:
-        raise StepFailed(f"{rollout.label(workload)}: expected {data['image']}, got {found}")
+    found = rollout.image_of(workload, container)
+    if found != image:
+        raise StepFailed(f"{rollout.label(workload)}: expected {image}, got {found}")
     active = [str(one.get("name")) for one in (workload.get("status") or {}).get("active") or []]
     going = tuple(f"job {name} goes on with the image it was started with" for name in active)
     return Verdict(level=VerdictLevel.APPLIED, residual=going, checks={"next job": found})

@@ -20,6 +20,7 @@ __all__ = [
     "Progress",
     "container_of",
     "image_of",
+    "images",
     "manager_of",
     "patch_of",
     "pick_container",
@@ -97,6 +98,11 @@ def pick_container(workload: Json, name: str, image: str) -> str:
 def image_of(workload: Json, container: str) -> str:
     """The image in the pod template."""
     return str(container_of(workload, container)["image"])
+
+
+def images(workload: Json) -> list[str]:
+    """The images in the pod template."""
+    return [str(item.get("image") or "") for item in _containers(workload)]
 
 
 def template_with(workload: Json, container: str, image: str) -> list[Json]:

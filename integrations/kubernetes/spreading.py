@@ -8,12 +8,13 @@ would put the old image back, so the change belongs into their source.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from integrations.kubernetes import rollout
 from integrations.kubernetes.client import Json
+from integrations.kubernetes.gitops import source_of
 from integrations.kubernetes.identity import digest_in
 from integrations.kubernetes.owners import controller_of
 from integrations.kubernetes.quarantine import LABEL
@@ -59,6 +60,10 @@ class Elsewhere:
     namespace: str
     owner: str
     instead: str
+    image: str = ""  # as its template names it
+    tool: str = ""  # argocd | flux, where such a tool brings it
+    object: str = ""  # that tool's: an application, or Kind/name
+    object_namespace: str = ""
 
     def to_json(self, cluster: str) -> dict[str, Any]:
         """Plain JSON."""
@@ -99,7 +104,7 @@ def spread(
             continue
         other = _elsewhere(item, skip) or _only_in_init(item, found)
         if other:
-            elsewhere.append(other)
+            elsewhere.append(replace(other, image=found[0].image) if found else other)
         else:
             places += [(_order(item, one), one) for one in found]
     elsewhere += [_ownerless(pod) for uid, pod in _strangers(seen, digests) if uid not in mine]
@@ -249,11 +254,15 @@ def _only_in_init(item: Json, found: Sequence[Place]) -> Elsewhere | None:
 
 def _other(item: Json, owner: str, instead: str) -> Elsewhere:
     metadata = item["metadata"]
+    source = source_of(item)
     return Elsewhere(
         workload=f"{item['kind']}/{metadata['name']}",
         namespace=metadata["namespace"],
         owner=owner,
         instead=instead,
+        tool=source.tool,
+        object=source.object,
+        object_namespace=source.namespace,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from integrations.kubernetes import INFOS
 from responder.model import Target
 from responder.ports import ActionInfo, Call, Integration
+from tests.adapters.flux.cluster import COMMIT, primed
 from tests.adapters.kubernetes import stage
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import ensure_node
@@ -43,6 +44,10 @@ def _account(plane: ControlPlane, namespace: str) -> None:
     stage.token_secret(plane, namespace, "cart")
 
 
+def _flux(plane: ControlPlane, namespace: str) -> None:
+    primed(plane, namespace, stage.call("reconcile_flux").key)
+
+
 def _node(plane: ControlPlane, namespace: str) -> None:
     spare_node(plane, f"node-{namespace}")
 
@@ -52,6 +57,8 @@ SCENES: Mapping[str, Scene] = {
     "hold_pod": _bound_pod,
     "evict_pod": _bound_pod,
     "redeploy": _workload,
+    "await_image": _workload,
+    "reconcile_flux": _flux,
     "scale_workload": _workload,
     "suspend_job": _job,
     "revoke_service_account": _account,
@@ -60,6 +67,8 @@ SCENES: Mapping[str, Scene] = {
 ISOLATED = {"release_pod", "delete_pod", "hold_pod"}
 PARAMS: Mapping[str, Mapping[str, Any]] = {
     "redeploy": {"workload": "Deployment/cart", "image": stage.NEW},
+    "await_image": {"workload": "Deployment/cart", "image": stage.OLD},
+    "reconcile_flux": {"object": "Kustomization/shop", "revision": COMMIT},
     "scale_workload": {"workload": "Deployment/cart", "replicas": 1},
     "suspend_job": {"workload": "CronJob/report"},
     "revoke_service_account": {"pod": "solo"},
@@ -88,7 +97,9 @@ def short(info: ActionInfo) -> str:
 
 def asked(info: ActionInfo, namespace: str) -> Call:
     """A request that the action can fulfil on the stage of `setting`."""
-    params = PARAMS.get(short(info), {"pod": f"{namespace}/solo"})
+    params = dict(PARAMS.get(short(info), {"pod": f"{namespace}/solo"}))
+    if short(info) == "reconcile_flux":
+        params["namespace"] = namespace
     target = Target(namespace=namespace, node=f"node-{namespace}")
     return stage.call(short(info), target, **params)
 
