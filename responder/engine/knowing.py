@@ -22,12 +22,20 @@ def environment_of(run: RunState, state: StepState) -> dict[str, Any]:
         target=Target.from_json(run.target),
         incident={"number": run.incident},
         inputs=run.inputs,
-        steps={s.id: s.to_env() for s in run.steps.values() if "[" not in s.id},
+        steps={s.id: _known(run, s) for s in run.steps.values() if "[" not in s.id},
         run={"id": run.id, "outcome": run.outcome or _so_far(run), "mode": run.mode.value},
         vars=run.playbook.vars,
     )
     if "[" in state.id:
         env["item"] = state.item
+    return env
+
+
+def _known(run: RunState, state: StepState) -> dict[str, Any]:
+    """What others see of a step; of one with `for_each` also every element with its results."""
+    env = state.to_env()
+    if run.definition(state.id).for_each is not None:
+        env["each"] = [{**one.to_env(), "item": one.item} for one in run.instances(state.id)]
     return env
 
 

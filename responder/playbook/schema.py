@@ -165,7 +165,11 @@ def _step(actions: Collection[ActionInfo], *, final: bool) -> Schema:
             "needs": {
                 "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
             },
-            "for_each": {"type": "string", "description": "A list; each element is called item."},
+            "for_each": {
+                "type": "string",
+                "description": "A list; each element is called item. Steps after it find every "
+                "element with its results in steps.<id>.each.",
+            },
             "at_once": {
                 "type": "integer",
                 "minimum": 1,

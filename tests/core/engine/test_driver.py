@@ -375,6 +375,25 @@ async def test_for_each_does_every_item_once(tmp_path: Path) -> None:
         assert len(b.things.done) == 3
 
 
+async def test_a_later_step_goes_through_the_results_of_a_for_each(tmp_path: Path) -> None:
+    """`steps.<id>.each` has every element with its results; without elements it is empty."""
+    steps = (
+        "  first:\n    use: fake.mark\n    for_each: \"${{ ['a', 'b'] }}\"\n"
+        '    with: {thing: "${{ item }}", value: "${{ \'of \' + item }}"}\n'
+        "  none:\n    use: fake.mark\n    for_each: '${{ [] }}'\n    with: {thing: x, value: y}\n"
+        "  then:\n    use: fake.mark\n    needs: [first, none]\n"
+        "    for_each: \"${{ steps.first.each.filter(e, e.status == 'succeeded')"
+        ' + steps.none.each }}"\n'
+        "    with: {thing: \"${{ item.item + '2' }}\", value: '${{ item.value }}'}\n"
+    )
+    async with bench(tmp_path, [playbook(steps)]) as b:
+        run = await b.start("p", thing="a")
+        done = await b.until(run, "succeeded", "failed")
+
+        assert done["outcome"] == "succeeded", done["reason"]
+        assert b.things.state == {"a": "of a", "b": "of b", "a2": "of a", "b2": "of b"}
+
+
 async def test_a_false_if_skips_and_the_rest_goes_on(tmp_path: Path) -> None:
     """A condition that is false is no failure."""
     steps = MARK + "    if: \"inputs.thing == 'other'\"\n" + BUILD
