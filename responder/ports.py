@@ -204,10 +204,7 @@ class Action(Protocol):
 
 
 class Standing(Action, Protocol):
-    """An action that looks again in its own way at what it holds (see `ActionInfo.recheck`).
-
-    One without it is asked to `verify` again.
-    """
+    """An action that looks again in its own way (`ActionInfo.recheck`); others `verify` again."""
 
     async def recheck(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
         """Like `verify`; raises `NotFound` when there is nothing left to hold.
@@ -320,6 +317,7 @@ class ImageRoute:
     workflow: str
     ref: str = "main"
     inputs: Mapping[str, str] = field(default_factory=dict)
+    digest_input: str = ""  # the input that gets the digest of the image that runs, if it has one
     event: str = ""  # GitHub: it is started by a repository_dispatch of this type instead
     changes: tuple[ImageChange, ...] = ()  # files that name the image: a digest is proposed there
 

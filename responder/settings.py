@@ -121,6 +121,7 @@ class Image(Section):
     workflow: str
     ref: str = "main"
     inputs: dict[str, str] = Field(default_factory=dict)
+    digest_input: str = ""
     event: str = Field("", max_length=100)
     changes: list[ImageChange] = Field(default_factory=list)
 

@@ -17,6 +17,11 @@ from tests.real.act import act_command, act_environment
 from tests.real.engine import Engine
 
 PIPELINE = Path(__file__).parent / "pipeline"
+TEMPLATES = Path(__file__).parents[2] / "playbooks" / "templates"  # what is run is what is shipped
+STAND_INS = {  # of what the workflows use and only GitHub has
+    "checkout": "actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683",
+    "upload-artifact": "actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02",
+}
 
 
 class Executor(Protocol):
@@ -69,13 +74,35 @@ class Immediate:
         run.archive = self.archive(run) if self.conclusion == "success" else None
 
 
+def check_out(place: Path, registry: str, env: Mapping[str, str], *more: list[str]) -> None:
+    """Make a repository of the app in ``place``, which may hold files already, and commit it.
+
+    Its base image is the registry's unless the build says otherwise; `r2` is a tag of it. ``more``
+    are further git commands.
+    """
+    shutil.copytree(PIPELINE / "app", place, dirs_exist_ok=True)
+    text = (place / "Dockerfile").read_text()
+    default = f"ARG BASE={registry}/base:stable\n"
+    (place / "Dockerfile").write_text(text.replace("ARG BASE\n", default, 1))
+    person = ["-c", "user.name=ci", "-c", "user.email=ci@example.test"]
+    for argv in (
+        ["init", "-q", "-b", "main"],
+        *more,
+        ["add", "-A"],
+        [*person, "commit", "-qm", "x"],
+        ["tag", "r2"],
+    ):
+        subprocess.run(["git", *argv], cwd=place, check=True, env=env)
+
+
 @dataclass
 class Act:
-    """Runs ``rebuild.yml`` for real with act, on this machine, against a Docker engine.
+    """Runs the shipped workflows for real with act, on this machine, against a Docker engine.
 
     act does not enforce required inputs and shows no run-name: the double does these two. Each run
     has its own copy of the repository, so that runs at the same time do not meet. It never shows a
-    run as ended before its artifact is there.
+    run as ended before its artifact is there. The actions that need GitHub's own servers have
+    stand-ins.
     """
 
     act: Path
@@ -99,8 +126,7 @@ class Act:
                 start_new_session=True,
             )
             code = await self._ended(run, child)
-        members = {file.name: file.read_bytes() for file in out.iterdir()}
-        run.archive = zipped(members) if members else None
+        run.archive, run.reports = (_kept(out / name) for name in ("build", "reports"))
         if run.status != "completed":  # else it was cancelled meanwhile
             run.conclusion = "success" if code == 0 else "failure"
             run.status = "completed"
@@ -120,18 +146,24 @@ class Act:
             raise
 
     def _checkout(self, place: Path) -> None:
-        shutil.copytree(PIPELINE, place / "repo")
+        shutil.copytree(TEMPLATES / "github", place / "repo/.github/workflows")
         for name in ("artifact", "home"):
             (place / name).mkdir()
-        person = ["-c", "user.name=ci", "-c", "user.email=ci@example.test"]
-        for argv in (["init", "-q", "-b", "main"], ["add", "-A"], [*person, "commit", "-qm", "x"]):
-            subprocess.run(
-                ["git", *argv],
-                cwd=place / "repo",
-                check=True,
-                env=act_environment(place / "home"),
-            )
+        check_out(place / "repo", self.engine.registry, act_environment(place / "home"))
 
     def _command(self, run: DoubleRun, out: Path) -> list[str]:
-        given = {"ARTIFACT_DIR": str(out), "REGISTRY": self.engine.registry}
-        return act_command(self.act, run.inputs, given, workflow=run.workflow, engine=self.engine)
+        given = {"ARTIFACT_DIR": str(out), "SOURCE_DIR": str(out.parent / "repo")}
+        command = act_command(
+            self.act, run.inputs, given, workflow=run.workflow, engine=self.engine
+        )
+        command += ["--var", f"REBUILD_IMAGES={self.engine.registry}/*"]
+        for name, action in STAND_INS.items():
+            command += ["--local-repository", f"{action}={PIPELINE / name}"]
+        return command
+
+
+def _kept(folder: Path) -> bytes | None:
+    """The artifact in a folder as a zip, if the run has left one."""
+    if not folder.is_dir():
+        return None
+    return zipped({file.name: file.read_bytes() for file in folder.iterdir()})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tests.doubles.executors import PIPELINE
+from tests.doubles.executors import TEMPLATES, check_out
 from tests.doubles.lab_shapes import DoublePipeline
 from tests.real.ci_local import ci_local_command, ci_local_environment
 from tests.real.engine import Engine
@@ -59,7 +59,7 @@ class Straight:
 
 @dataclass
 class CiLocal:
-    """Runs the project's `.gitlab-ci.yml` for real, on this machine, against a Docker engine.
+    """Runs the shipped `.gitlab-ci.yml` for real, on this machine, against a Docker engine.
 
     Each pipeline has its own copy of the repository: jobs run in the checkout itself.
     """
@@ -104,20 +104,11 @@ class CiLocal:
             raise
 
     def _checkout(self, place: Path) -> None:
-        shutil.copytree(PIPELINE, place / "repo")
-        (place / "home").mkdir()
-        person = ["-c", "user.name=ci", "-c", "user.email=ci@example.test"]
+        (place / "home").mkdir(parents=True)
+        repo = place / "repo"
+        repo.mkdir()
+        shutil.copyfile(TEMPLATES / "gitlab/rebuild.yml", repo / ".gitlab-ci.yml")
+        (repo / ".gitignore").write_text(".gitlab-ci-local/\nbuild.json\nbuild.env\n")
         remote = ["remote", "add", "origin", "git@gitlab.example:acme/shop.git"]
-        (place / "repo/.gitignore").write_text(".gitlab-ci-local/\nbuild.json\nbuild.env\n")
-        for argv in (
-            ["init", "-q", "-b", "main"],
-            remote,
-            ["add", "-A"],
-            [*person, "commit", "-qm", "x"],
-        ):
-            subprocess.run(
-                ["git", *argv],
-                cwd=place / "repo",
-                check=True,
-                env=ci_local_environment(self.engine, place / "home"),
-            )
+        environment = ci_local_environment(self.engine, place / "home")
+        check_out(repo, self.engine.registry, environment, remote)

@@ -44,6 +44,10 @@ def test_it_carries_playbooks_example_migrations_and_types(wheel: Path) -> None:
 
     for playbook in (ROOT / "playbooks").glob("*.yaml"):
         assert f"responder/_shipped/playbooks/{playbook.name}" in names
+    for template in (ROOT / "playbooks/templates").glob("*/*.yml"):
+        place = template.relative_to(ROOT / "playbooks")
+        assert f"responder/_shipped/playbooks/{place}" in names
+    assert sum("/playbooks/templates/" in name for name in names) == 6
     assert "responder/_shipped/config.example.toml" in names
     assert any(name.startswith("responder/store/migrations/0001") for name in names)
     assert {"responder/py.typed", "integrations/py.typed"} <= names

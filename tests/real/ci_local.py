@@ -31,7 +31,7 @@ def ci_local_command(
 ) -> list[str]:
     """Return the command of one pipeline in the current folder, a git checkout."""
     command = [str(program), "--force-shell-executor", "--home", str(home)]
-    command += ["--variable", f"REGISTRY={registry}"]
+    command += ["--variable", f"REBUILD_IMAGES={registry}/*"]
     for key, value in inputs.items():
         command += ["--input", f"{key}={value}"]
     return command

@@ -43,6 +43,29 @@ async def test_a_plan_names_workflow_inputs_and_what_stays_open_and_is_stable() 
         assert b.dispatched() == 0
 
 
+async def test_a_route_that_asks_for_it_passes_the_digest_that_runs_or_starts_nothing() -> None:
+    """What patches an image must know which one; an image that names a digest itself means that."""
+    named = "registry.example/shop/*"
+    route = ImageRoute(
+        match=named,
+        forge="github",
+        repo="acme/shop",
+        workflow="rebuild.yml",
+        digest_input="digest",
+    )
+    other = f"sha256:{'1' * 64}"
+    async with bench(route=route) as b:
+        plan = await b.action.plan(a_call())
+        assert plan.params["inputs"]["digest"] == OLD_DIGEST
+        told = await b.action.plan(a_call(params={"image": f"{IMAGE}@{other}"}))
+        assert told.params["inputs"]["digest"] == other
+        await b.to_end(a_call())
+        assert [run.inputs["digest"] for run in b.double.runs.values()] == [OLD_DIGEST]
+        with pytest.raises(StepFailed, match="needs the digest of the image that runs"):
+            await b.action.plan(a_call(target=Target(image=f"{IMAGE}:1.4")))
+        assert b.dispatched() == 1
+
+
 @pytest.mark.parametrize(
     ("image", "text"),
     [

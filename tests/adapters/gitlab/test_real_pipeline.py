@@ -64,7 +64,7 @@ async def test_a_real_pipeline_that_fails_ends_the_step_with_its_address(
     """The job's own exit code becomes a final failure."""
     name = f"{engine.registry}/shop/lab"
     forge = {"executor": CiLocal(ci_local_path, engine, tmp_path)}
-    route = route_to(name, inputs={"fail": "yes"})
+    route = route_to(name, inputs={"base": f"{engine.registry}/nothing:1"})
     async with bench(double=forge, digest_of=registries.digest_of, route=route) as b:
         call = a_call(params={"image": f"{name}:1"}, target=Target())
         with pytest.raises(StepFailed, match="GitLab pipeline 31 failed: http"):
