@@ -119,5 +119,5 @@ def _is_of(step: Told, system: str, run: int, commit: str) -> bool:
     numbers = (step.waiting.get("run_id"), step.result.get("run"))
     merged = step.action.rpartition(".")[2].startswith("merge") and step.done
     return (run > 0 and run in numbers) or (
-        bool(commit) and merged and step.result.get("sha") == commit
+        bool(commit) and merged and commit in (step.result.get("sha"), step.result.get("commit"))
     )
