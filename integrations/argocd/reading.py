@@ -100,6 +100,11 @@ class Wanted:
         return cls(**{name: data[name] for name in cls.__slots__})
 
     @property
+    def label(self) -> str:
+        """The application as a person reads it."""
+        return f"application {self.application} of argocd {self.server}"
+
+    @property
     def scope(self) -> dict[str, str]:
         """What narrows a question down to this application."""
         named = {"project": self.project, "appNamespace": self.namespace}

@@ -23,23 +23,20 @@ from typing import Any
 from integrations._forge import correlation_base, correlation_id
 from integrations._images import is_digest
 from integrations._scans.model import at
-from integrations.argocd import reading
+from integrations.argocd import planning, reading
 from integrations.argocd.client import Client
 from integrations.argocd.reading import Source, Stage, Wanted
 from responder.clock import SECOND, World
 from responder.errors import NotFound, StepFailed, StepRetry, Uncertain
-from responder.model import Change, Effect, ObjectRef, Plan, Verdict, VerdictLevel
+from responder.model import Effect, Plan, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, Param, Pending, Permission
 from responder.text import for_terminal, suggestion
 
 __all__ = ["INFO", "Sync"]
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _CHART = re.compile(r"v?[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*")
-_GROUPS = {"CronJob": "batch", "Rollout": "argoproj.io"}
-_VERSIONS = {"Rollout": "v1alpha1"}
-_SHOWN = 10
+_NOBODY = "no [argocd.NAME] is configured: its own sync has to bring the change"
 INFO = ActionInfo(
     name="argocd.sync",
     summary="Sync an Argo CD application to one commit, or wait for its own sync, until healthy",
@@ -59,6 +56,9 @@ INFO = ActionInfo(
             type="bool",
             summary="where Argo CD syncs by itself, wait for it and change nothing",
             default=False,
+        ),
+        "optional": Param(
+            type="bool", summary="without any [argocd] table ask nobody, and say so", default=False
         ),
         "project": Param(type="string", summary="the application's project, where rights need it"),
         "app_namespace": Param(type="string", summary="the application's own namespace"),
@@ -98,25 +98,32 @@ class Sync:
 
         Raises `StepRetry` while an operation of somebody else goes on.
         """
+        if self._nobody(call):
+            name = planning.valid(call.params["application"], "application")
+            summary = f"nobody is asked to sync {name}"
+            return Plan(action=call.action, summary=summary, residual=(_NOBODY,))
         client, wanted = self._wanted(call)
         app = await client.application(wanted.application, **wanted.scope)
         if why := reading.refusal(app):
-            raise StepFailed(f"{_label(wanted)} is not synced: {why}")
-        source = _source(app, call, wanted)
-        place = _workload(call)
+            raise StepFailed(f"{wanted.label} is not synced: {why}")
+        source = planning.source(app, call, wanted)
+        place = planning.workload(call)
         if place and not reading.manages(app, *place):
-            raise StepFailed(f"{_label(wanted)} does not manage {'/'.join(place)}")
+            raise StepFailed(f"{wanted.label} does not manage {'/'.join(place)}")
         itself = reading.automated(app)
         if itself and not call.params.get("wait_if_automated"):
             raise StepFailed(
-                f"{_label(wanted)} has {itself}: Argo CD brings {source.target} by itself and "
+                f"{wanted.label} has {itself}: Argo CD brings {source.target} by itself and "
                 "takes no pinned revision; let the step wait_if_automated"
             )
         if not itself:
             await self._must_be_open(client, wanted, source)
             if other := reading.busy(app, wanted.base):
-                raise StepRetry(f"{_label(wanted)}: {other} goes on", after=client.settings.poll)
-        return _design(call, wanted, source, app, place, itself)
+                raise StepRetry(f"{wanted.label}: {other} goes on", after=client.settings.poll)
+        return planning.design(call, wanted, source, app, place, itself)
+
+    def _nobody(self, call: Call) -> bool:
+        return not self._clients and call.params.get("optional") is True
 
     async def _must_be_open(self, client: Client, wanted: Wanted, source: Source) -> None:
         shape = _CHART if source.chart else _COMMIT
@@ -127,9 +134,7 @@ class Sync:
                 "what a branch or tag means may change before it is synced"
             )
         if not await client.may_sync(wanted.application, **wanted.scope):
-            raise StepFailed(
-                f"{_label(wanted)} is not synced: a sync window of its project is shut"
-            )
+            raise StepFailed(f"{wanted.label} is not synced: a sync window of its project is shut")
 
     def _wanted(self, call: Call) -> tuple[Client, Wanted]:
         given = call.params
@@ -140,11 +145,11 @@ class Sync:
         if server not in self._clients:
             raise StepFailed(f"server: there is no [argocd.{server}]; {suggestion(server, names)}")
         client = self._clients[server]
-        name = _valid(given["application"], "application")
+        name = planning.valid(given["application"], "application")
         if not any(fnmatchcase(name, glob) for glob in client.settings.applications):
             raise StepFailed(f"application {name} is not among those of [argocd.{server}]")
         scoped = (str(given.get(key) or "") for key in ("project", "app_namespace"))
-        project, namespace = (_valid(text, "project") if text else "" for text in scoped)
+        project, namespace = (planning.valid(text, "project") if text else "" for text in scoped)
         revision, image = str(given.get("revision") or ""), str(given.get("image") or "")
         if image and not is_digest(image.rpartition("@")[2]):
             raise StepFailed(f"image {for_terminal(image, 120)!r}: expected repository@sha256:…")
@@ -167,6 +172,8 @@ class Sync:
 
         Raises `StepRetry` (certainly not begun), `Uncertain` (cannot know), `StepFailed`.
         """
+        if self._nobody(call):
+            return Done(result={"application": str(call.params["application"])})
         client, _ = self._wanted(call)
         now = self._world.clock.now()
         wanted = replace(Wanted.from_json(plan.data), since=call.started or now)
@@ -178,7 +185,7 @@ class Sync:
             return self._pending(client, wanted, "sync found")
         wanted = replace(wanted, since=now)
         try:
-            await client.sync(wanted.application, _order(wanted, mark))
+            await client.sync(wanted.application, planning.order(wanted, mark))
         except Uncertain as lost:
             if not await self._adopts(client, wanted, mark):
                 raise StepRetry(f"{lost}; no sync of it showed up, so it was not begun") from lost
@@ -197,7 +204,7 @@ class Sync:
                 app = await client.application(wanted.application, **wanted.scope)
             except (StepRetry, StepFailed, NotFound) as error:
                 raise Uncertain(
-                    f"{_label(wanted)} may be synced, and it cannot be looked at: {error}"
+                    f"{wanted.label} may be synced, and it cannot be looked at: {error}"
                 ) from error
             found = reading.ours(app, wanted.base)
             if found and (found[0] == mark or found[1].get("phase") not in {"Failed", "Error"}):
@@ -231,13 +238,13 @@ class Sync:
                 }
             )
         if look.stage is Stage.FAILED:
-            raise StepFailed(f"{_label(wanted)}: {look.words}")
+            raise StepFailed(f"{wanted.label}: {look.words}")
         if look.stage is Stage.LOST and now > wanted.since + int(client.settings.settle * SECOND):
-            raise Uncertain(f"{_label(wanted)} was asked to sync, and {look.words}; look at it")
+            raise Uncertain(f"{wanted.label} was asked to sync, and {look.words}; look at it")
         ill = look.stage is Stage.ILL
         wanted = replace(wanted, ill=(wanted.ill or now) if ill else 0)
         if ill and now > wanted.ill + int(client.settings.settle * SECOND):
-            raise StepFailed(f"{_label(wanted)} {look.words}")
+            raise StepFailed(f"{wanted.label} {look.words}")
         return self._pending(client, self._in_time(client, wanted, look.words), look.words)
 
     def _of(self, server: str) -> Client:
@@ -249,14 +256,14 @@ class Sync:
     def _in_time(self, client: Client, wanted: Wanted, words: str) -> Wanted:
         within = client.settings.within
         if self._world.clock.now() > wanted.since + int(within * SECOND):
-            raise StepFailed(f"{_label(wanted)} was not well within {within:g} s: {words}")
+            raise StepFailed(f"{wanted.label} was not well within {within:g} s: {words}")
         return wanted
 
     def _pending(self, client: Client, wanted: Wanted, words: str) -> Pending:
         return Pending(
             state=wanted.to_json(),
             after=client.settings.poll,
-            waiting_for=f"{_label(wanted)}: {words}",
+            waiting_for=f"{wanted.label}: {words}",
         )
 
     # ------------------------------------------------------------------ afterwards
@@ -266,6 +273,8 @@ class Sync:
 
         What its pods run, the cluster alone can say: `kubernetes.await_image` asks it.
         """
+        if self._nobody(call):
+            return Verdict(level=VerdictLevel.APPLIED, residual=(_NOBODY,))
         client, wanted = self._wanted(call)
         app = await client.application(wanted.application, **wanted.scope)
         checks = {
@@ -273,12 +282,14 @@ class Sync:
             "health": str(at(app, "status/health/status")),
         }
         left = () if checks["sync"] == "Synced" else ("its source has moved on since the sync",)
-        place = _workload(call)
+        place = planning.workload(call)
         if not place or not wanted.image:
             open_ = ("which image runs was not asked",)
             return Verdict(level=VerdictLevel.APPLIED, residual=(*left, *open_), checks=checks)
         record = reading.manages(app, *place)
-        found = reading.images_of(await client.live(wanted.application, **_asked(record, place)))
+        found = reading.images_of(
+            await client.live(wanted.application, **planning.asked(record, place))
+        )
         if not reading.names(found, wanted.image):
             shown = for_terminal(", ".join(found), 300)
             raise StepFailed(f"{'/'.join(place)}: expected {wanted.image}, got {shown or 'none'}")
@@ -288,111 +299,3 @@ class Sync:
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """There is none: a sync back would be undone by the next one. Raises `StepFailed`."""
         raise StepFailed("a sync has no undo: revert the commit in its source, and sync that")
-
-
-def _design(
-    call: Call,
-    wanted: Wanted,
-    source: Source,
-    app: Mapping[str, Any],
-    place: tuple[str, str, str] | None,
-    itself: str,
-) -> Plan:
-    wanted = replace(wanted, position=source.position, automated=bool(itself))
-    ref = ObjectRef(
-        kind="Application",
-        name=wanted.application,
-        namespace=wanted.namespace,
-        uid=str(at(app, "metadata/uid") or ""),
-        system=f"argocd:{wanted.server}",
-    )
-    change = Change(
-        verb="sync",
-        ref=ref,
-        before={"target": source.target},
-        after={"revision": wanted.revision, "prune": False},
-    )
-    what = f"wait for {itself} of" if itself else f"sync to {wanted.revision[:12]}"
-    return Plan(
-        action=call.action,
-        summary=f"{what} application {wanted.application}",
-        changes=() if itself else (change,),
-        residual=() if itself else _too(app, place),
-        params={
-            "application": wanted.application,
-            "repo": reading.repository(source.repo),
-            "revision": wanted.revision,
-            **({"workload": "/".join(place)} if place else {}),
-            **({"image": wanted.image} if wanted.image else {}),
-        },
-        data=wanted.to_json(),
-    )
-
-
-def _too(app: Mapping[str, Any], place: tuple[str, str, str] | None) -> tuple[str, ...]:
-    """What else differs from the source: a sync of the whole application changes it too."""
-    found = reading.others(app, *(place or ("", "", "")))
-    told = [f"the sync changes {for_terminal(one, 120)} too" for one in sorted(found)[:_SHOWN]]
-    more = len(found) - _SHOWN
-    return (*told, *((f"and {more} more objects",) if more > 0 else ()))
-
-
-def _source(app: Mapping[str, Any], call: Call, wanted: Wanted) -> Source:
-    repo = str(call.params.get("repo") or "")
-    found = reading.source_of(app, repo)
-    if found is None:
-        asked = f"not from {for_terminal(reading.repository(repo), 120)} alone" if repo else ""
-        why = asked or "from several sources: say which repo is meant"
-        raise StepFailed(f"{_label(wanted)} comes {why}")
-    return found
-
-
-def _order(wanted: Wanted, mark: str) -> dict[str, Any]:
-    """The request: one revision, nothing pruned, nothing forced, and our mark.
-
-    https://cd.apps.argoproj.io/swagger-ui (ApplicationService_Sync)
-    """
-    pinned: dict[str, Any] = {"revision": wanted.revision}
-    if wanted.position:
-        pinned = {"revisions": [wanted.revision], "sourcePositions": [str(wanted.position)]}
-    return {
-        **pinned,
-        "prune": False,
-        "dryRun": False,
-        "infos": [{"name": reading.MARK, "value": mark}],
-        **wanted.scope,
-    }
-
-
-def _workload(call: Call) -> tuple[str, str, str] | None:
-    """Kind, namespace and name of the workload; nothing when the step names none."""
-    text = str(call.params.get("workload") or "")
-    if not text:
-        return None
-    kind, _, name = text.partition("/")
-    namespace = str(call.params.get("namespace") or call.target.namespace)
-    if not (kind.isascii() and kind.isalpha()):
-        raise StepFailed(f"workload {for_terminal(text, 80)!r}: expected Kind/name")
-    return kind, _valid(namespace, "namespace"), _valid(name, "workload")
-
-
-def _asked(record: Mapping[str, Any], place: tuple[str, str, str]) -> dict[str, str]:
-    kind, namespace, name = place
-    return {
-        "namespace": namespace,
-        "resourceName": name,
-        "kind": kind,
-        "group": str(record.get("group") or _GROUPS.get(kind, "apps")),
-        "version": str(record.get("version") or _VERSIONS.get(kind, "v1")),
-    }
-
-
-def _valid(text: Any, what: str) -> str:
-    if not _NAME.fullmatch(str(text)):
-        shown = for_terminal(str(text), 80)
-        raise StepFailed(f"{what}: {shown!r} is no name that a Kubernetes object can have")
-    return str(text)
-
-
-def _label(wanted: Wanted) -> str:
-    return f"application {wanted.application} of argocd {wanted.server}"

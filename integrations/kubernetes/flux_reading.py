@@ -89,8 +89,10 @@ def judge(chain: Sequence[tuple[Link, Mapping[str, Any]]], token: str, revision:
 
 
 def _has_revision(link: Link, chain: Sequence[tuple[Link, Mapping[str, Any]]]) -> bool:
-    """A HelmRelease at the end of a chain has a chart's version, not the commit."""
-    return link.kind != "HelmRelease" or len(chain) == 1
+    """A HelmRelease behind others has a chart's version, and only Git has commits."""
+    if link.kind == "HelmRelease":
+        return len(chain) == 1
+    return chain[0][0].kind == "GitRepository"
 
 
 def _one(link: Link, item: Mapping[str, Any], token: str, revision: str) -> Look:

@@ -89,6 +89,7 @@ class ReconcileFlux:
             blast=Blast(
                 namespaces=spaces, labels=dict(chain[-1][1]["metadata"].get("labels") or {})
             ),
+            residual=_blind(chain, revision),
             params={"object": f"{end.kind}/{end.name}", "namespace": end.namespace}
             | ({"revision": revision} if revision else {}),
             data={
@@ -170,6 +171,13 @@ async def _chain(api: Api, end: Link) -> list[tuple[Link, Json]]:
         before = flux_reading.source if link.kind == "Kustomization" else flux_reading.parent
         link = None if link.kind == "GitRepository" else before(item)
     return found
+
+
+def _blind(chain: list[tuple[Link, Json]], revision: str) -> tuple[str, ...]:
+    first = chain[0][0]
+    if not revision or first.kind != "Kustomization":
+        return ()
+    return (f"{first.label} takes from no Git repository: its commit is not looked for",)
 
 
 def _change(api: Api, link: Link, item: Json) -> Change:

@@ -9,7 +9,7 @@ from integrations.argocd.reading import repository
 from responder.clock import World
 from responder.errors import ConfigError, StepFailed
 from responder.model import Secret
-from responder.ports import Kit
+from responder.ports import Done, Kit
 from tests.adapters.argocd.world import a_call
 from tests.adapters.github.world import NoEvidence
 
@@ -46,6 +46,12 @@ async def test_without_a_server_the_action_says_so() -> None:
     assert (found.checks, found.sources) == ({}, ())
     with pytest.raises(StepFailed, match=r"no \[argocd.NAME\] is configured"):
         await found.actions[0].plan(a_call())
+    plan = await found.actions[0].plan(a_call(optional=True))
+    done = await found.actions[0].apply(a_call(optional=True), plan)
+    assert isinstance(done, Done)
+    verdict = await found.actions[0].verify(a_call(optional=True), plan, done.result)
+    assert plan.changes == ()
+    assert "its own sync has to bring the change" in verdict.residual[0]
 
 
 @pytest.mark.parametrize(
