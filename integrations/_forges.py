@@ -1,25 +1,30 @@
-"""The `[forges]` tables: each goes to the integration of its kind, and `pipeline.run` exists once.
+"""The `[forges]` tables: each goes to the integration of its kind; shared actions exist once.
 
-The kinds do not know each other. What they bring is joined here, and the image map's `forge` says
-which of them rebuilds an image.
+The kinds do not know each other. What they bring of `pipeline.run`, `deployment.record` and
+`change.propose` is joined here, and the image map's `forge` says which of them an image belongs to.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from integrations._deploying import DeploymentRecord
+from integrations._merging import ProposeChange
+from integrations._merging_accept import MergeChange
+from integrations._merging_routes import check as check_changes
 from integrations._pipeline import PipelineRun
 from responder.clock import World
 from responder.errors import ConfigError
-from responder.ports import Action, Integration, Kit
+from responder.ports import Action, ImageRoute, Integration, Kit
 from responder.text import suggestion
 
 __all__ = ["KINDS", "setup"]
 
 KINDS = {"github": "integrations.github", "gitlab": "integrations.gitlab"}
+_SHARED = (PipelineRun, DeploymentRecord, ProposeChange, MergeChange)
 
 
 def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
@@ -34,6 +39,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
             raise ConfigError(
                 f'[[images]] match = "{route.match}": no [forges.{route.forge}]; {hint}'
             )
+        check_changes(route, kinds)
     made = []
     for kind in dict.fromkeys(kinds.values()):
         tables = {name: section[name] for name in kinds if kinds[name] == kind}
@@ -57,24 +63,37 @@ def _joined(made: list[Integration], world: World, kit: Kit) -> Integration:
             if one.close:
                 await one.close()
 
+    async def bundles(route: ImageRoute, digest: str) -> Sequence[bytes]:
+        """What the route's forge attests of an image."""
+        asking = [one.bundles for one in made if one.bundles]
+        return [bundle for ask in asking for bundle in await ask(route, digest)]
+
     return Integration(
         sources=tuple(source for one in made for source in one.sources),
         actions=_actions(made, world, kit),
         checks={name: check for one in made for name, check in one.checks.items()},
         permissions=tuple(right for one in made for right in one.permissions),
+        bundles=bundles,
         close=close,
     )
 
 
 def _actions(made: list[Integration], world: World, kit: Kit) -> tuple[Action, ...]:
-    """The actions of all kinds; those that are `pipeline.run` become one that knows all forges."""
+    """The actions of all kinds; what each kind brings its own of becomes one that knows all."""
     found = [action for one in made for action in one.actions]
-    forges = {
-        name: forge
-        for action in found
-        if isinstance(action, PipelineRun)
-        for name, forge in action.forges.items()
-    }
-    others = [action for action in found if not isinstance(action, PipelineRun)]
-    run = [PipelineRun(forges, kit.images, kit.digest_of, world)] if forges else []
-    return (*run, *others)
+    if not found:
+        return ()
+    images = kit.images
+    return (
+        PipelineRun(_forges_of(PipelineRun, found), images, kit.digest_of, world),
+        DeploymentRecord(_forges_of(DeploymentRecord, found), images, world),
+        ProposeChange(_forges_of(ProposeChange, found), images),
+        MergeChange(_forges_of(MergeChange, found), images),
+        *(action for action in found if not isinstance(action, _SHARED)),
+    )
+
+
+def _forges_of(kind: type[Any], found: Sequence[Any]) -> dict[str, Any]:
+    """Every forge, by its name, that the kinds' own actions of this sort know."""
+    mine = [action for action in found if isinstance(action, kind)]
+    return {name: forge for action in mine for name, forge in action.forges.items()}

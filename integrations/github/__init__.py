@@ -25,10 +25,16 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
 
     Raises `ConfigError` that names the table and key. It does no I/O.
     """
+    from integrations._deploying import DeploymentRecord
+    from integrations._merging import ProposeChange
+    from integrations._merging_accept import MergeChange
     from integrations._pipeline import PipelineRun
     from integrations.github.artifacts import Downloads
+    from integrations.github.attestations import Attestations
     from integrations.github.client import Forge
+    from integrations.github.deployments import GitHubDeployments
     from integrations.github.pipeline import Workflows
+    from integrations.github.pulls import PullRequests
     from integrations.github.settings import read
     from integrations.github.webhook import GitHubHints
 
@@ -38,6 +44,8 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     forges = {name: Forge(name, settings, world) for name, settings in checked.items()}
     parts = {name: (forge, Downloads(forge, world, kit.evidence)) for name, forge in forges.items()}
     flows = {name: Workflows(forge, downloads) for name, (forge, downloads) in parts.items()}
+    records = {name: GitHubDeployments(forge) for name, forge in forges.items()}
+    pulls = {name: PullRequests(forge, world) for name, forge in forges.items()}
 
     async def close() -> None:
         """Close every forge's connections and pool."""
@@ -47,8 +55,16 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
 
     return Integration(
         sources=(GitHubHints(world),),
-        actions=(PipelineRun(flows, kit.images, kit.digest_of, world),) if forges else (),
+        actions=(
+            PipelineRun(flows, kit.images, kit.digest_of, world),
+            DeploymentRecord(records, kit.images, world),
+            ProposeChange(pulls, kit.images),
+            MergeChange(pulls, kit.images),
+        )
+        if forges
+        else (),
         checks={f"forge {name}": forge.check for name, forge in forges.items()},
+        bundles=Attestations(forges) if forges else None,
         close=close,
     )
 

@@ -20,6 +20,7 @@ _ANSWERS: Mapping[int, tuple[FaultKind, str]] = {
     401: (FaultKind.FINAL, "the credential does not hold"),
     403: (FaultKind.FINAL, f"the credential has no right to do this; {USUAL_RIGHT}"),
     404: (FaultKind.NOT_FOUND, "not there, or not visible to this credential"),
+    405: (FaultKind.CONFLICT, "not possible now"),
     409: (FaultKind.CONFLICT, "another state than expected"),
     410: (FaultKind.NOT_FOUND, "gone"),
 }
@@ -40,7 +41,7 @@ def fault_of(
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Fault(FaultKind.AMBIGUOUS, text, after)
     kind, words = _ANSWERS.get(status, (FaultKind.FINAL, ""))
-    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+    if status in {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.UNPROCESSABLE_ENTITY}:
         words = _message(data)
     return Fault(kind, f"{text}{', ' if words else ''}{words}")
 

@@ -26,11 +26,14 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
 
     Raises `ConfigError` that names the table and key. It does no I/O.
     """
+    from integrations._deploying import DeploymentRecord
+    from integrations._merging import ProposeChange
+    from integrations._merging_accept import MergeChange
     from integrations._pipeline import PipelineRun
-    from integrations.gitlab.accepting import MergeRequest
     from integrations.gitlab.artifacts import Downloads
     from integrations.gitlab.client import Client
-    from integrations.gitlab.merging import OpenMergeRequest
+    from integrations.gitlab.deployments import GitLabDeployments
+    from integrations.gitlab.merging import MergeRequests
     from integrations.gitlab.pipelines import Pipelines
     from integrations.gitlab.settings import read
     from integrations.gitlab.webhook import GitLabHints
@@ -44,6 +47,8 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         name: Pipelines(client, downloads, kit.evidence)
         for name, (client, downloads) in parts.items()
     }
+    records = {name: GitLabDeployments(client) for name, client in clients.items()}
+    requests = {name: MergeRequests(client, world) for name, client in clients.items()}
 
     async def close() -> None:
         """Close every forge's connections and pool."""
@@ -55,8 +60,9 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
         sources=(GitLabHints(world),),
         actions=(
             PipelineRun(flows, kit.images, kit.digest_of, world),
-            OpenMergeRequest(clients, kit.images),
-            MergeRequest(clients, kit.images, world),
+            DeploymentRecord(records, kit.images, world),
+            ProposeChange(requests, kit.images),
+            MergeChange(requests, kit.images),
         )
         if flows
         else (),

@@ -72,9 +72,11 @@ def description() -> OpenAPI | None:
     # Its `created` is a search range such as ">=2026-01-01T00:00:00Z", as its own words say; the
     # format "date-time" beside them would refuse every range.
     described["components"]["parameters"]["created"]["schema"].pop("format", None)
-    # A job that still runs has the conclusion null: it is marked nullable, the enum lacks it.
+    # A job or check that runs has the conclusion null: marked nullable, the enum lacks it.
     job = described["components"]["schemas"]["job"]["properties"]["conclusion"]
     job["enum"] = [*job["enum"], None]
+    check = described["components"]["schemas"]["check-run"]["properties"]["conclusion"]
+    check["enum"] = [*check["enum"], None]
     return OpenAPI.from_dict(described)
 
 

@@ -1,0 +1,1 @@
+"""What both forges must hold alike: `change.propose` and `change.merge`."""
