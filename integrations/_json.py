@@ -103,8 +103,9 @@ def decode(body: bytes, most: int = BODY_MAX) -> Any:
         value = _load(_FAST, text)
     except _FaultError:
         return _clean(_load(_MARKING, text), [])
-    deep = text.count("[") + text.count("{") > DEPTH_MAX
-    if deep or "\\ud" in text or "\\uD" in text or "\\u0000" in text:
+    if text.count("[") + text.count("{") > DEPTH_MAX or (
+        "\\u" in text and ("\\ud" in text or "\\uD" in text or "\\u0000" in text)
+    ):
         return _clean(value, [])
     return value
 

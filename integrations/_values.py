@@ -123,8 +123,6 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?\s?(Z|z|UTC|[+-]\d\d:?\d\d)",
     re.ASCII,
 )
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_SECOND = dt.timedelta(seconds=1)
 _LAST = 253_402_300_799_999_999  # the end of the year 9999, in microseconds
 _TIME_TEXT_MAX = 64
 
@@ -161,7 +159,7 @@ def _from_text(text: str) -> int:
         moment = dt.datetime.fromisoformat(f"{day}T{clock}{offset}")
     except ValueError:
         return 0
-    seconds = (moment - _EPOCH) // _SECOND
+    seconds = int(moment.timestamp())  # whole seconds: a float holds them exactly
     return _in_range(seconds * 1_000_000 + int((fraction or "0").ljust(6, "0")[:6]))
 
 
@@ -217,7 +215,7 @@ def severity_of(word: Any) -> Severity:
 
 def fingerprint_of(*parts: str) -> str:
     """32 hex digits; each part's length is hashed too, so no text can shift the borders."""
-    joined = "".join(f"{len(part)}:{part}" for part in parts)
+    joined = "".join([f"{len(part)}:{part}" for part in parts])
     return hashlib.sha256(joined.encode("utf-8", "replace")).hexdigest()[:32]
 
 

@@ -55,6 +55,7 @@ _DEEDS = (
     "ka.uri.param[command]",
 )
 _CHOSEN_BY_INTRUDERS = ("proc.", "fd.", "evt.", "user.", "fs.", "ka.uri")
+_UNSAID = frozenset({"", "<NA>"})
 _AUDIT_OWNERS = {
     "deployments": "Deployment",
     "statefulsets": "StatefulSet",
@@ -237,24 +238,28 @@ def _fields(given: Any) -> tuple[JsonObject, bool]:
     said: JsonObject = {}
     samples = 0
     for key, value in given.items():
-        samples += value == key
-        if isinstance(value, dict | list):
+        kind = type(value)
+        if kind is str:
+            samples += value == key
+            if _says(key, value):
+                said[key] = value if len(value) <= values.VALUE_MAX else values.shorten(value)
+        elif kind is dict or kind is list:
             said.update(values.flat(value, key))
-        elif _says(key, value):
-            said[key] = values.shorten(value)
+        elif value is not None and len(key) <= values.KEY_MAX:
+            said[key] = value  # a number or a yes says something, whatever it is
     return said, not given or samples < len(given)
 
 
-def _says(key: str, value: Any) -> bool:
-    """Whether a field's value is one, rather than one of the ways to write "unknown".
+def _says(key: str, value: str) -> bool:
+    """Whether a field's text is one, rather than one of the ways to write "unknown".
 
     What an intruder can choose (a process, a file) is only absent when Falco itself says so: a
     process that calls itself `null` or `$X` must not fall out of the conditions that name it.
     """
-    if len(key) > values.KEY_MAX or value is None:
+    if len(key) > values.KEY_MAX:
         return False
     if key.startswith(_CHOSEN_BY_INTRUDERS):
-        return value not in {"", "<NA>"}
+        return value not in _UNSAID
     return value != key and values.known(value)
 
 
