@@ -84,13 +84,14 @@ def run_start(
 
 def incident_key(target: Target, parts: Sequence[str]) -> str:
     """The text that alerts of one incident share; a pod stands in for an unknown workload."""
-    values = []
-    for part in parts:
-        value = getattr(target, part, "")
-        if part == "workload" and not value:
-            value = target.pod or target.container_id or target.image or target.node or target.host
-        values.append(f"{part}={value}")
-    return "|".join(values)
+    return "|".join([f"{part}={_part(target, part)}" for part in parts])
+
+
+def _part(target: Target, part: str) -> str:
+    value: str = getattr(target, part, "")
+    if part == "workload" and not value:
+        return target.pod or target.container_id or target.image or target.node or target.host
+    return value
 
 
 def _opening(alert: Alert, playbook: Playbook | None) -> Opening | None:

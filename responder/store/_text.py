@@ -7,33 +7,14 @@ NUL: JSON is written in plain ASCII, and text columns lose those two kinds of ch
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from responder.model import compact
 
 __all__ = ["clean", "decode", "encode"]
 
-# Compact and ASCII only: a surrogate or NUL becomes six harmless characters and comes back.
-_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
-
-
-def _made_once() -> Callable[[Any], str]:
-    """The encoder's own function in C, made once: `encode` makes it anew at every call.
-
-    A third of what a small object costs. Where this Python has none, the slow way serves.
-    """
-    make = getattr(json.encoder, "c_make_encoder", None)
-    text = getattr(json.encoder, "encode_basestring_ascii", None)
-    if make is None or text is None:
-        return _encoder.encode
-    chunks = make(None, _encoder.default, text, None, ":", ",", False, False, True)
-
-    def fast(value: Any) -> str:
-        return "".join(chunks(value, 0))
-
-    return fast
-
-
-encode = _made_once()
+encode = compact
 
 
 def clean(text: str) -> str:

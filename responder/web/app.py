@@ -12,11 +12,12 @@ from aiohttp.typedefs import Handler, Middleware
 
 from responder.clock import World
 from responder.web import openapi, sse
+from responder.web.lane import Lane
 from responder.web.limits import Budget, Limits
 from responder.web.problems import SECURITY_HEADERS, Refused, problem, problem_of
 from responder.web.routes import ROUTES
 from responder.web.routing import Desk, bind
-from responder.web.serving import Door, listening, serve
+from responder.web.serving import LANE, Door, listening, serve
 
 if TYPE_CHECKING:
     from responder.service import Service
@@ -35,6 +36,7 @@ def make_app(
         # bodies are read and limited by limits.read_body; this only stops anybody who forgets it
         client_max_size=limits.hook_bytes,
     )
+    app[LANE] = Lane(desk)
     app[sse.STREAMS] = set()
     app[openapi.DOCUMENT] = openapi.generate(ROUTES)
     app.on_response_prepare.append(_add_headers)

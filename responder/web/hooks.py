@@ -6,17 +6,20 @@ Never 5xx for bad input and never 429: Alertmanager gives up on 429, Falcosideki
 
 from __future__ import annotations
 
+from asyncio import BaseTransport
 from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
 from responder.errors import Forbidden, NotFound
 from responder.web.limits import check_hook_json, read_body, require_json
-from responder.web.routing import Ask, reply
+from responder.web.routing import Ask, Desk, reply
 
-__all__ = ["handshake", "receive", "test"]
+__all__ = ["PLAIN_JSON", "certified", "handshake", "receive", "take", "test"]
 
 _NAME_MAX = 200
+PLAIN_JSON = {"application/json", "application/json; charset=utf-8"}  # what nearly everybody says
 _LINES = "application/x-ndjson"  # what forwarders (Vector, Fluent Bit) call one JSON value a line
 
 
@@ -27,7 +30,9 @@ async def receive(ask: Ask) -> web.Response:
     headers = _headers(request)
     hook = await ask.service.hook(name)
     await ask.service.preauthorize(name, headers)
-    if _media(headers) not in {*hook.media, _LINES}:
+    if headers.get("content-type") not in PLAIN_JSON and (
+        _media(headers) not in {*hook.media, _LINES}
+    ):
         require_json(request)
     limits = ask.desk.limits
     body = await read_body(
@@ -37,9 +42,19 @@ async def receive(ask: Ask) -> web.Response:
         ask.desk.budget,
         gzip=True,
     )
-    check_hook_json(body, limits.depth)
-    status, answer = await ask.service.receive(name, headers, body, request.remote or "")
+    status, answer = await take(ask.desk, name, headers, body, request.remote or "")
     return reply(answer, status)
+
+
+async def take(
+    desk: Desk, name: str, headers: Mapping[str, str], body: bytes, address: str
+) -> tuple[int, dict[str, Any]]:
+    """A whole body of somebody who passed `preauthorize`; status and answer.
+
+    Raises what the service raises, and a refusal of what no reader of JSON can bear.
+    """
+    check_hook_json(body, desk.limits.depth)
+    return await desk.service.receive(name, headers, body, address)
 
 
 async def handshake(ask: Ask) -> web.Response:
@@ -81,18 +96,20 @@ def _headers(request: web.Request) -> dict[str, str]:
     server has checked as `tls:names`, one a line: no header can be called so.
     """
     joined: dict[str, str] = {}
-    query = ((f"query:{name}", value) for name, value in request.query.items())
+    query: list[tuple[str, str]] = []
+    if "?" in request.raw_path:
+        query = [(f"query:{name}", value) for name, value in request.query.items()]
     for name, value in (*request.headers.items(), *query):
         key = name.lower()
         joined[key] = f"{joined[key]}, {value}" if key in joined else value
-    if names := _certified(request):
+    if names := certified(request.transport):
         joined["tls:names"] = "\n".join(names)
     return joined
 
 
-def _certified(request: web.Request) -> list[str]:
+def certified(transport: BaseTransport | None) -> list[str]:
     """Common name, DNS names and URIs of the caller's certificate; none without a checked one."""
-    peer = request.transport.get_extra_info("peercert") if request.transport else None
+    peer = transport.get_extra_info("peercert") if transport else None
     if not peer:
         return []
     common = [v for part in peer.get("subject", ()) for k, v in part if k == "commonName"]

@@ -6,7 +6,6 @@ reach a handler past its rule.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from responder.clock import World
-from responder.model import Role
+from responder.model import Role, compact
 from responder.web.auth import identify, require
 from responder.web.limits import Budget, Limits, load_json, read_body, require_json
 from responder.web.problems import Refused, problem_of
@@ -72,8 +71,6 @@ class Ask:
         return int(text)
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once, not for every answer
-
 Handler = Callable[[Ask], Awaitable[web.StreamResponse]]
 
 
@@ -105,7 +102,7 @@ def reply(value: Any, status: int = 200) -> web.Response:
     """Plain JSON. ASCII escapes keep half characters from breaking the answer."""
     return web.Response(
         status=status,
-        body=_encode(value).encode(),
+        body=compact(value).encode(),
         content_type="application/json",
     )
 

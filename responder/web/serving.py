@@ -21,10 +21,13 @@ from typing import Any
 from aiohttp import StreamReader, web
 
 from responder.text import for_terminal
+from responder.web.lane import Delivery, Lane
 from responder.web.limits import Limits
 from responder.web.problems import problem
 
-__all__ = ["Door", "Guard", "listening", "serve"]
+__all__ = ["LANE", "Door", "Guard", "listening", "serve"]
+
+LANE: web.AppKey[Lane] = web.AppKey("lane")  # who answers plain deliveries, where there is one
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class Guard:
         self.loop = loop
         self.doors: dict[Door, str] = {}
         self.per_address: Counter[str] = Counter()
+        self.answering: set[asyncio.Task[None]] = set()  # deliveries, of lost connections too
         self.refused = 0
         self._said = -1.0
         self._unsaid = 0
@@ -108,12 +112,19 @@ class Door(web.RequestHandler):
     """aiohttp's connection, watched by the guard."""
 
     __slots__ = (
-        "_body", "_guard", "_heard", "_raw", "_stuck_at", "_stuck_since", "_working", "idle_since"
+        "_answering", "_body", "_ending", "_guard", "_heard", "_held", "_lane", "_raw", "_stuck_at",
+        "_stuck_since", "_working", "idle_since"
     )  # fmt: skip
 
-    def __init__(self, guard: Guard, manager: web.Server, **options: Any) -> None:
+    def __init__(
+        self, guard: Guard, manager: web.Server, lane: Lane | None = None, **options: Any
+    ) -> None:
         super().__init__(manager, loop=guard.loop, **options)
         self._guard = guard
+        self._lane = lane  # none once aiohttp has been given a byte: the two never take turns
+        self._answering: asyncio.Task[None] | None = None  # of the lane
+        self._held = b""  # came while the lane was at work
+        self._ending = False
         self._working = False
         self._heard: float | None = None  # when the first byte of the next request came
         self._body: StreamReader | None = None
@@ -158,7 +169,9 @@ class Door(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note when a request begins to arrive."""
+        """Answer a plain delivery; for anything else note when a request begins to arrive."""
+        if self._lane is not None and self._by_lane(self._lane, data):
+            return
         if not self._working and self._heard is None:
             self._heard = self._guard.loop.time()
         super().data_received(data)
@@ -168,11 +181,64 @@ class Door(web.RequestHandler):
             if self._raw > _FRAMING + self._body.total_bytes * 5 // 4:
                 self.cut("its body is mostly framing")
 
+    def _by_lane(self, lane: Lane, data: bytes) -> bool:
+        """Whether the lane takes these bytes; if not, it takes none of this connection any more."""
+        if self._answering is not None:  # in order: what comes now waits
+            self._held += data
+            if self.transport is not None:
+                self.transport.pause_reading()
+            return True
+        transport = self.transport
+        if transport is None or self._ending or self._waiting_bytes():
+            delivery = None
+        else:
+            delivery = lane.read(data)
+        if transport is None or delivery is None:
+            self._lane = None
+            return False
+        self._working = True
+        self._answering = self._guard.loop.create_task(self._answer(lane, delivery, transport))
+        self._guard.answering.add(self._answering)
+        self._answering.add_done_callback(self._guard.answering.discard)
+        return True
+
+    async def _answer(self, lane: Lane, delivery: Delivery, transport: asyncio.Transport) -> None:
+        """One delivery, from its bytes to its answer's; stored even when its sender has gone."""
+        address = self._guard.doors.get(self, "")
+        answer, stays = await lane.answer(delivery, address, transport)
+        self._answering = None
+        self.ends()
+        if transport.is_closing():
+            return
+        transport.write(answer)
+        if not stays or self._ending:
+            transport.close()
+        elif self._held:
+            held, self._held = self._held, b""
+            transport.resume_reading()
+            self.data_received(held)
+
+    def close(self) -> None:
+        """Take no more requests; the one at work gets its answer."""
+        self._ending = True
+        super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
+        """End the connection after the delivery at work, or when the time is over."""
+        answering = self._answering
+        if answering is not None and not (await asyncio.wait([answering], timeout=timeout))[0]:
+            answering.cancel()
+        await super().shutdown(timeout)
+
     def check(self, now: float, limits: Limits) -> None:
-        """Cut the connection when its header or its reader takes too long."""
+        """Cut the connection when its header or its reader takes too long; end an idle one."""
         if not self._working and self._heard is not None:
             if now - self._heard > limits.header_seconds:
                 self.cut("its header took too long")
+            return
+        if self._lane is not None and self.idle:  # aiohttp has a clock of its own, the lane none
+            if self.transport is not None and now - self.idle_since > limits.keepalive_seconds:
+                self.transport.close()
             return
         waiting = self._waiting_bytes()
         if not waiting or waiting < self._stuck_at or not self._stuck_at:
@@ -229,7 +295,7 @@ async def listening(
     sweeper = loop.create_task(guard.sweep())
     try:
         server = await loop.create_server(
-            _factory(guard, runner, limits),
+            _factory(guard, runner, limits, app.get(LANE)),
             host,
             port,
             ssl=ssl,
@@ -245,10 +311,14 @@ async def listening(
     finally:
         sweeper.cancel()
         await runner.cleanup()
+        if guard.answering:
+            await asyncio.wait(guard.answering, timeout=limits.grace_seconds)
         await asyncio.sleep(0)  # connections that were let go end in the next turn of the loop
 
 
-def _factory(guard: Guard, runner: web.AppRunner, limits: Limits) -> Callable[[], Door]:
+def _factory(
+    guard: Guard, runner: web.AppRunner, limits: Limits, lane: Lane | None
+) -> Callable[[], Door]:
     manager = runner.server
     if manager is None:
         raise LookupError("the runner is set up before it listens")
@@ -257,6 +327,7 @@ def _factory(guard: Guard, runner: web.AppRunner, limits: Limits) -> Callable[[]
         return Door(
             guard,
             manager,
+            lane,
             access_log=None,  # 53-64 µs a request; metrics count, failures are logged
             keepalive_timeout=limits.keepalive_seconds,
             lingering_time=_LINGER,
