@@ -11,11 +11,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 __all__ = ["Live", "Sheet", "Sighting"]
 
-_MOST = 64  # rows of one statement; a few sizes, so that prepared statements are found again
+_MOST = 64  # rows of one statement
+_SIZES = (64, 32, 16)  # what is fewer has a statement of its own: few enough to be found again
 _NO_GRAVER = -1  # below every severity
 Row = Sequence[Any]
 Key = tuple[str, str]  # hook and fingerprint
@@ -170,7 +172,7 @@ def _select(db: sqlite3.Connection, text: str, width: int, keys: set[Any]) -> It
         part += [part[-1]] * (size - len(part))
         known = set()
         statement = _with_values(text, width, size)
-        for row in db.execute(statement, [value for key in part for value in key]).fetchall():
+        for row in db.execute(statement, list(chain.from_iterable(part))).fetchall():
             if row not in known:
                 known.add(row)
                 yield row
@@ -179,10 +181,10 @@ def _select(db: sqlite3.Connection, text: str, width: int, keys: set[Any]) -> It
 def _insert(db: sqlite3.Connection, head: str, rows: Sequence[Row], tail: str = "") -> None:
     at = 0
     while at < len(rows):
-        size = min(_MOST, 1 << ((len(rows) - at).bit_length() - 1))
+        size = next((size for size in _SIZES if at + size <= len(rows)), len(rows) - at)
         part = rows[at : at + size]
         statement = _with_values(f"{head} VALUES {{}}{tail}", len(part[0]), size)
-        db.execute(statement, [value for row in part for value in row])
+        db.execute(statement, list(chain.from_iterable(part)))
         at += size
 
 

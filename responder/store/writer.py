@@ -95,12 +95,18 @@ _Queued = tuple[Any, "asyncio.Future[Any]"]
 
 
 class _Lane:
-    """One thread that answers groups of queued items, in order. Never dies of an item."""
+    """One thread that answers groups of queued items, in order. Never dies of an item.
+
+    What one turn of the loop puts goes to the thread together, in the next turn. Item by item the
+    thread would wake for the first one alone, pay a whole commit for it, and take the interpreter
+    from the loop that makes the others.
+    """
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, group: int) -> None:
         self.ended: asyncio.Future[None] = loop.create_future()
         self._loop, self._group = loop, group
-        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._turn: list[_Queued] = []  # what this turn of the loop has put
+        self._queue: queue.SimpleQueue[list[_Queued] | None] = queue.SimpleQueue()
         self._closed = self._dropped = False
         self._work: Callable[[Sequence[Any]], Sequence[Outcome]] | None = None
         self._thread = threading.Thread(target=self._run, name=f"store-{name}", daemon=True)
@@ -113,12 +119,15 @@ class _Lane:
         if self._closed:
             raise StoreUnavailable("store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put((item, future))
+        if not self._turn:
+            self._loop.call_soon(self._pass_on)
+        self._turn.append((item, future))
         return future
 
     def stop(self) -> None:
         """Ask the thread to end after what is queued; `ended` is done when it has."""
         self._closed = True
+        self._pass_on()
         self._queue.put(None)
 
     def drop(self) -> None:
@@ -127,34 +136,40 @@ class _Lane:
         self.stop()
         self._thread.join()
 
+    def _pass_on(self) -> None:
+        if self._turn:
+            turn, self._turn = self._turn, []
+            self._queue.put(turn)
+
     def _run(self) -> None:
         going = True
         while going:
-            group, going = self._take()
-            if group and self._work is not None and not self._dropped:
-                outcomes = self._work([item for item, _ in group])
-                answers = [(future, out) for (_, future), out in zip(group, outcomes, strict=True)]
-                self._tell(settle, answers)
+            waiting, going = self._take()
+            for at in range(0, len(waiting), self._group):
+                self._answer(waiting[at : at + self._group])
         self._tell(self.ended.set_result, None)
+
+    def _answer(self, group: Sequence[_Queued]) -> None:
+        if self._work is None or self._dropped:
+            return
+        outcomes = self._work([item for item, _ in group])
+        answers = [(future, out) for (_, future), out in zip(group, outcomes, strict=True)]
+        self._tell(settle, answers)
 
     def _tell(self, call: Callable[[Any], object], value: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(call, value)
 
     def _take(self) -> tuple[list[_Queued], bool]:
-        first = self._queue.get()
-        if first is None:
-            return [], False
-        group = [first]
-        while len(group) < self._group:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
-                return group, False
-            group.append(item)
-        return group, True
+        """All that is queued, once there is something; and whether more may come."""
+        waiting: list[_Queued] = []
+        turn = self._queue.get()
+        while turn is not None:
+            waiting += turn
+            if len(waiting) >= self._group or self._queue.empty():
+                return waiting, True
+            turn = self._queue.get()
+        return waiting, False
 
 
 class ThreadWriter:
