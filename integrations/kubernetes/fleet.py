@@ -11,6 +11,7 @@ from integrations.kubernetes.enforcement import Enforcement
 from integrations.kubernetes.enforcement_class import Class
 from integrations.kubernetes.identity import check, pod_name
 from integrations.kubernetes.landscape import Landscape, Scout
+from integrations.kubernetes.listing import Listings
 from integrations.kubernetes.looks import Looks
 from integrations.kubernetes.probing_memory import Prober
 from integrations.kubernetes.rights import Rights
@@ -36,6 +37,7 @@ class Fleet:
     enforcement: Mapping[str, Enforcement] = field(default_factory=dict)
     probers: Mapping[str, Prober] = field(default_factory=dict)
     scouts: dict[str, Scout] = field(default_factory=dict)  # by cluster, each from its first look
+    listings: dict[str, Listings] = field(default_factory=dict)  # the same
 
     def api(self, call: Call, lane: str = "bulk") -> Api:
         """The cluster of the call's target, or the only one. Raises `StepFailed`."""
@@ -65,6 +67,10 @@ class Fleet:
         """What the cluster has beside NetworkPolicy; `again`: not the memory of a failed look."""
         clock = api.connection.world.clock
         return await self.scouts.setdefault(api.cluster, Scout(clock)).look(api, again=again)
+
+    async def items(self, api: Api, path: str) -> list[Json]:
+        """A consistent listing, one for all who ask at the same moment; not to be changed."""
+        return await self.listings.setdefault(api.cluster, Listings()).items(api, path)
 
     async def require(self, api: Api, info: ActionInfo, namespace: str) -> None:
         """Raise `StepFailed` when our account lacks a right that the action declares."""

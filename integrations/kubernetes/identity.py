@@ -16,7 +16,6 @@ from integrations.kubernetes.looks import Look, Looks
 from integrations.kubernetes.owners import chain, root
 from integrations.kubernetes.paths import named, valid_name
 from integrations.kubernetes.rights import right
-from integrations.kubernetes.surroundings import glance
 from integrations.kubernetes.together import together
 from responder.errors import StepFailed
 from responder.model import Target
@@ -145,7 +144,7 @@ class PodResolver:
             return pod, await chain(self.api, pod)
 
         # What stands around the pod is read beside it: a containment that follows saves the wait.
-        work: list[Coroutine[Any, Any, Any]] = [itself(), glance(self.api, namespace)]
+        work: list[Coroutine[Any, Any, Any]] = [itself(), self.looks.near(self.api, namespace)]
         (pod, owners), near = await together(work)
         now = filled(target, pod, owners)
         self.looks.keep(Look(pod, owners, near))

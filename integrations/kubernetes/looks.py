@@ -1,21 +1,24 @@
 """What was seen of a pod a moment ago, so that a plan right after a check need not ask again.
 
 Safe to be a moment old: a plan is applied only to the very UID with the very labels it was made
-for, and a conflict makes the next plan read afresh, because each look is handed out once.
+for, and a conflict makes the next plan read afresh, because each look is handed out once. In a
+storm the pods of one namespace share what stands around them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
-from integrations.kubernetes.client import Json
-from integrations.kubernetes.surroundings import Around
+from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.surroundings import Around, glance
 from responder.clock import Clock
 
 __all__ = ["Look", "Looks"]
 
 _FRESH = 2.0  # seconds
 _MOST = 512
+_TOGETHER = 0.25  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,27 @@ class Looks:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: dict[tuple[str, str], tuple[float, Look]] = {}
+        self._near: dict[str, tuple[float, asyncio.Task[Around | None]]] = {}
+
+    async def near(self, api: Api, namespace: str) -> Around | None:
+        """What stands around in a namespace, not to be changed; nothing when it cannot be had.
+
+        Who comes within a quarter of a second gets the same.
+        """
+        now = self._clock.monotonic()
+        begun, task = self._near.get(namespace, (-_TOGETHER, None))
+        if task is None or now - begun >= _TOGETHER:
+            task = asyncio.create_task(glance(api, namespace))
+            task.add_done_callback(lambda done: self._looked(namespace, done))
+            fresh = {one: kept for one, kept in self._near.items() if now - kept[0] < _TOGETHER}
+            self._near = {**fresh, namespace: (now, task)}
+        return await asyncio.shield(task)  # one who no longer waits must not end it for the others
+
+    def _looked(self, namespace: str, task: asyncio.Task[Around | None]) -> None:
+        """Forget a look in vain; nobody may be there any more to hear why."""
+        vain = task.cancelled() or task.exception() or task.result() is None
+        if vain and self._near.get(namespace, (0.0, None))[1] is task:
+            del self._near[namespace]
 
     def keep(self, look: Look) -> None:
         """Remember a look; the oldest one goes when there are many."""

@@ -17,14 +17,22 @@ from integrations.kubernetes.policy_model import Direction, PodSet, Rule, V1Poli
 from integrations.kubernetes.policy_selectors import matches, read_selector
 from integrations.kubernetes.policy_truth import Truth
 
-__all__ = ["begun", "deny_all", "is_for", "remaining", "selects", "service_selects"]
+__all__ = ["begun", "deny_all", "has_rules", "is_for", "remaining", "selects", "service_selects"]
 
 Labels = Mapping[str, str]
 
 
 def selects(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
-    """Whether a label selector matches or may match. Nothing selects nothing; an empty one all."""
-    return selector is not None and matches(read_selector(selector), labels).truth is not Truth.NO
+    """Whether a label selector matches or may match. Nothing selects nothing; an empty one all.
+
+    Most selectors fail at a plain label, so that is asked before the selector is read.
+    """
+    if selector is None:
+        return False
+    plain = selector.get("matchLabels") or {}
+    if any(labels.get(key) != value for key, value in plain.items()):
+        return False
+    return matches(read_selector(selector), labels).truth is not Truth.NO
 
 
 def service_selects(service: Json, labels: Labels) -> bool:
@@ -45,10 +53,18 @@ def remaining(
     (https://network-policy-api.sigs.k8s.io/api-overview/).
     """
     found: list[str] = []
-    for policy in map(policy_v1.read, policies):
-        if policy.name != own and matches(policy.subject, labels).truth is not Truth.NO:
-            found += _left(policy, under)
+    for item in policies:
+        if item["metadata"]["name"] == own or not has_rules(item):
+            continue
+        if selects(item["spec"].get("podSelector") or {}, labels):
+            found += _left(policy_v1.read(item), under)
     return tuple(sorted(found))
+
+
+def has_rules(policy: Json) -> bool:
+    """Whether a policy can let anything through at all; one for an isolation cannot."""
+    spec = policy.get("spec") or {}
+    return bool(spec.get("ingress") or spec.get("egress"))
 
 
 def _left(policy: V1Policy, under: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from integrations.kubernetes import policy_v1
 from integrations.kubernetes.client import Json
-from integrations.kubernetes.policy import selects, service_selects
+from integrations.kubernetes.policy import has_rules, selects, service_selects
 from integrations.kubernetes.policy_model import Pod, PodSet, PolicyWorld
 from integrations.kubernetes.policy_selectors import set_has
 from integrations.kubernetes.policy_truth import Truth
@@ -65,6 +65,8 @@ def _policies(pod: Json, policies: Iterable[Json]) -> Iterator[_Selecting]:
         selector = (item.get("spec") or {}).get("podSelector") or {}
         name = f"NetworkPolicy {item['metadata']['name']}"
         yield name, partial(selects, selector)
+        if not has_rules(item):
+            continue
         rules = [rule for found in policy_v1.read(item).rules.values() for rule in found]
         peers = [peer for rule in rules for peer in rule.peers if isinstance(peer, PodSet)]
         if peers:

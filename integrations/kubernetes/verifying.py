@@ -40,7 +40,7 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
         pod = await api.get(named("Pod", namespace, data["pod"]))
     except NotFound:
         return Verdict(level=VerdictLevel.RESIDUAL, residual=("the pod is gone",))
-    policies = await api.items(collection("NetworkPolicy", namespace))
+    policies = await fleet.items(api, collection("NetworkPolicy", namespace))
     _must_hold(data, pod, policies)
     found = Findings(
         still=await escalating.still_open(fleet, api, pod, policies, data, LABEL),
