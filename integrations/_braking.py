@@ -39,9 +39,8 @@ class Brake:
     def passing(self, what: str) -> int:
         """Let one call leave and return when; raises `StepRetry` with the seconds that are left."""
         if left := self.left():
-            raise StepRetry(
-                f"{self._name}: {what} was held back: its rate limit pauses every call", after=left
-            )
+            text = f"{self._name}: {what} was held back: its rate limit pauses every call"
+            raise StepRetry(text, after=left, turned_away=True)
         return self._clock.now()
 
     def answered(self, left_at: int) -> None:

@@ -279,7 +279,8 @@ class Caller:
             case FaultKind.AMBIGUOUS if write:
                 return Uncertain(text)
             case FaultKind.REFUSED | FaultKind.AMBIGUOUS:
-                return StepRetry(text, after=fault.after or _LONGEST_BACKOFF)
+                away = fault.kind is FaultKind.REFUSED and fault.after is not None
+                return StepRetry(text, after=fault.after or _LONGEST_BACKOFF, turned_away=away)
             case FaultKind.NOT_FOUND:
                 return NotFound(text)
             case FaultKind.CONFLICT:

@@ -103,11 +103,25 @@ class StoreUnavailable(ResponderError):
 
 
 class StepRetry(ResponderError):
-    """Temporary: nothing happened outside, try again after `after` seconds."""
+    """Temporary: nothing happened outside, try again after `after` seconds.
 
-    def __init__(self, message: str, *, after: float = 5.0) -> None:
+    `turned_away`: a rate limit said when to come back, so it counts for no attempt of the step.
+    `anew`, from a look at what goes on elsewhere: that is over without an end of its own, so it is
+    begun again, as another attempt.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        after: float = 5.0,
+        turned_away: bool = False,
+        anew: bool = False,
+    ) -> None:
         super().__init__(message)
         self.after = after
+        self.turned_away = turned_away
+        self.anew = anew
 
 
 class StepFailed(ResponderError):

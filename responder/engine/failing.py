@@ -53,17 +53,23 @@ def events_for(
         return event("step_uncertain", error=text)
     if not temporary and not (bug and applying):
         return event("step_failed", error=text)
-    allowed = step.retry.attempts if step.retry and applying else TRIES[command.kind]
+    away = isinstance(error, StepRetry) and error.turned_away  # coming back later is no attempt
+    allowed = TRIES[command.kind]
+    if step.retry and applying and not away:
+        allowed = step.retry.attempts
     if state.tries + 1 >= allowed:
         return event("step_failed", error=f"{text} (gave up after {state.tries + 1} tries)")
     retry_at = now + int(_wait(error, step, state, jitter) * SECOND)
+    resume = "anew" if applying and not looks_up else _RESUME[command.kind]
+    if command.kind is Kind.POLL and looks_up and isinstance(error, StepRetry) and error.anew:
+        resume = "apply"
     # Of what cannot be looked up only a sure "nothing happened" gets this far: it may begin anew.
     return event(
         "step_failed",
         error=text,
         temporary=True,
         retry_at=retry_at,
-        resume="anew" if applying and not looks_up else _RESUME[command.kind],
+        resume=resume,
     )
 
 
