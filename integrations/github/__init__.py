@@ -18,6 +18,8 @@ __all__ = ["setup"]
 _RESERVED = frozenset({"image", "revision", "correlation_id"})
 # https://docs.github.com/en/rest/actions/workflows#create-a-workflow-dispatch-event
 _INPUTS_MAX = 25
+# https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
+_PAYLOAD_MAX = 10
 
 
 def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
@@ -29,6 +31,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     from integrations._merging import ProposeChange
     from integrations._merging_accept import MergeChange
     from integrations._pipeline import PipelineRun
+    from integrations.github.answering import AnswerDeployment
     from integrations.github.artifacts import Downloads
     from integrations.github.attestations import Attestations
     from integrations.github.client import Forge
@@ -60,6 +63,7 @@ def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
             DeploymentRecord(records, kit.images, world),
             ProposeChange(pulls, kit.images),
             MergeChange(pulls, kit.images),
+            AnswerDeployment(forges, kit, world),
         )
         if forges
         else (),
@@ -80,5 +84,6 @@ def _check_route(route: ImageRoute, forges: Mapping[str, object]) -> None:
         raise ConfigError(f'{where}: repo: expected OWNER/NAME, got "{route.repo}"')
     if taken := _RESERVED & set(route.inputs):
         raise ConfigError(f"{where}: inputs: {', '.join(sorted(taken))} are set by pipeline.run")
-    if len(route.inputs) + len(_RESERVED) > _INPUTS_MAX:
-        raise ConfigError(f"{where}: inputs: GitHub takes at most {_INPUTS_MAX} in all")
+    most = _PAYLOAD_MAX if route.event else _INPUTS_MAX
+    if len(route.inputs) + len(_RESERVED) > most:
+        raise ConfigError(f"{where}: inputs: GitHub takes at most {most} in all")

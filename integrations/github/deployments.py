@@ -37,7 +37,7 @@ class GitHubDeployments:
     """One GitHub as `_deploying.Deployments`. It decides nothing."""
 
     kind = "GitHub deployment"
-    residual = (
+    residual: tuple[str, ...] = (
         "GitHub marks earlier deployments inactive on success, except in a production environment",
     )
 

@@ -21,6 +21,7 @@ from http import HTTPStatus
 
 from integrations._json import decode
 from integrations._webhook import Guard
+from integrations.github import protection
 from integrations.github.runs import hint_of, titles
 from responder.clock import SECOND, World
 from responder.errors import BadAlert
@@ -107,7 +108,11 @@ EVENTS: Mapping[str, Callable[[Mapping[str, object]], Iterator[int | str]]] = {
 
 
 class GitHubHints:
-    """The source `github`: proves who sends and passes hints on. It never makes an alert."""
+    """The source `github`: proves who sends and passes hints on.
+
+    It makes an alert of one event only, a deployment that waits for a verdict, and only where the
+    hook says `options = {deployments = true}`.
+    """
 
     name = "github"
     accepts_status = HTTPStatus.ACCEPTED.value
@@ -126,9 +131,20 @@ class GitHubHints:
         """Check the signature over the raw bytes; raises `Unauthorized`."""
         self._guard.whole(headers, body, hook)
 
-    def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:  # noqa: ARG002
-        """No alerts: what a pipeline does is no detector's statement."""
-        return []
+    def parse(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[Alert]:
+        """A question that was not heard yet; else nothing: a pipeline's doings are no statement."""
+        asked = headers.get("x-github-event") == protection.EVENT
+        if (
+            not asked
+            or hook.options.get("deployments") is not True
+            or self._known(headers, body, hook)
+        ):
+            return []
+        try:
+            found = protection.question(_table(decode(body)))
+        except BadAlert:
+            return []
+        return [found] if found else []
 
     def hints(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> list[str]:
         """The correlations that an authentic delivery speaks of, unless it was heard; see `hint`.
@@ -136,13 +152,16 @@ class GitHubHints:
         It counts as heard only once `follow` was called: one whose hints could not be stored is
         no loss when somebody sends it again.
         """
-        if any(mark in self._heard for mark in _marks(headers, body, hook)):
+        if self._known(headers, body, hook):
             return []
         found = hint(headers, body)
         if headers.get("x-github-event") != "workflow_job":
             return found
         now = self._clock.now()
         return [name for name in found if now - self._jobs.at(name, -_JOBS_EVERY) >= _JOBS_EVERY]
+
+    def _known(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> bool:
+        return any(mark in self._heard for mark in _marks(headers, body, hook))
 
     async def follow(self, headers: Mapping[str, str], body: bytes, hook: HookInfo) -> None:
         """Remember a delivery whose hints have been passed on and stored."""

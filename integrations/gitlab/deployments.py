@@ -30,7 +30,7 @@ class GitLabDeployments:
     """One GitLab as `_deploying.Deployments`. It decides nothing."""
 
     kind = "GitLab deployment"
-    residual = ()
+    residual: tuple[str, ...] = ()
 
     def __init__(self, client: Client) -> None:
         self._client = client

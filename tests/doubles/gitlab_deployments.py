@@ -148,6 +148,7 @@ class Deployed:
 def _basic(job: dict[str, Any]) -> dict[str, Any]:
     """Return a job as this list shows it: without what only a whole job has."""
     left_out = {"artifacts", "artifacts_expire_at", "tag_list", "runner", "archived", "project"}
+    left_out.add("commit")  # a commit of null is not described
     return {key: value for key, value in job.items() if key not in left_out}
 
 

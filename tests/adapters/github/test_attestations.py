@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from integrations.github.attestations import Attestations
 from integrations.github.client import Forge
-from integrations.github.settings import ForgeSettings
+from integrations.github.settings import read
 from integrations.registry.client import Registries, Registry, RegistrySettings
 from integrations.registry.gating import ImageGate
 from integrations.registry.reports import Reports
@@ -134,8 +134,8 @@ async def bench(*, mapped: bool = True) -> AsyncIterator[Bench]:
     """Set a tracer up before a registry and a forge."""
     part, world, signer = Deployed(), World(), Signer(WORKFLOW)
     async with running_registry() as double, running(parts=(part,)) as forge:
-        settings = ForgeSettings(base_url=forge.base_url, token=Secret(forge.token), timeout=2)
-        client = Forge("github", settings, world)
+        table = {"base_url": forge.base_url, "token": Secret(forge.token), "timeout": 2}
+        client = Forge("github", read("github", table), world)
         attestations = Attestations({"github": client})
         registry = Registry(double.host, RegistrySettings(insecure=True, timeout=3), world)
         registries = Registries({double.host: registry})
