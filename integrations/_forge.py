@@ -31,8 +31,10 @@ __all__ = [
     "Terms",
     "Waiting",
     "adopts",
+    "cancelled",
     "correlation_base",
     "correlation_id",
+    "newer",
     "ours",
     "titles",
 ]
@@ -56,6 +58,9 @@ class State:
 
     outcome: Outcome
     words: str
+    person: bool = False  # somebody must agree or start it: that is not the pipeline's time
+    looks: int = 1  # requests that one look costs: it comes that much more seldom
+    more: str = ""  # what the forge can be asked for, to say more about it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,9 @@ class Run:
     url: str
     created: int
     attempt: int = 1
+    by: str = ""  # who began this attempt
+    began: int = 0  # when this attempt did; 0: not known
+    ended: int = 0  # when it changed last: for a run that is over, its end; 0: not known
 
     @property
     def ended_badly(self) -> bool:
@@ -87,6 +95,8 @@ class Waiting:
     since: int  # when the first start may have left
     run_id: int = 0  # 0: accepted, not yet seen
     attempt: int = 1
+    event: str = ""  # see `ImageRoute`
+    person: bool = False  # when it was last seen, a person was waited for
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -94,8 +104,8 @@ class Waiting:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The reverse of `to_json`."""
-        return cls(**{name: data[name] for name in cls.__slots__})
+        """The reverse of `to_json`, older journals included."""
+        return cls(**{name: data[name] for name in cls.__slots__ if name in data})
 
 
 def correlation_base(key: str) -> str:
@@ -131,7 +141,7 @@ def ours(runs: Iterable[Run], base: str, since: int) -> Search:
     `since` is when the first start may have left (microseconds UTC); 0 when none can have.
     """
     seen = sorted(runs, key=lambda run: run.id, reverse=True)
-    mine = [run for run in seen if any(t.rpartition("-")[0] == base for t in titles(run.title))]
+    mine = [run for run in seen if _of(run, base)]
     if mine:
         return Search(run=next((run for run in mine if not run.ended_badly), mine[0]))
     doubtful = tuple(
@@ -149,6 +159,28 @@ def adopts(run: Run, correlation: str) -> bool:
     attempt is never started twice.
     """
     return not run.ended_badly or correlation in titles(run.title)
+
+
+def cancelled(runs: Iterable[Run], base: str) -> int:
+    """How many runs of a step were cancelled."""
+    return sum(run.state.outcome is Outcome.CANCELLED and _of(run, base) for run in runs)
+
+
+def _of(run: Run, base: str) -> bool:
+    return any(title.rpartition("-")[0] == base for title in titles(run.title))
+
+
+def newer(runs: Iterable[Run], old: Run) -> Run | None:
+    """The run that came while another one was cancelled, and so explains it; or nothing.
+
+    A concurrency group lets one run wait: the next one cancels it in the moment that it is made.
+    """
+    near = [
+        run
+        for run in runs
+        if run.id > old.id and old.ended and abs(old.ended - run.created) <= CLOCK_MARGIN
+    ]
+    return min(near, key=lambda run: run.id, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +207,11 @@ class Forge(Protocol):
         """Return when the route's pipeline can be started; raise `StepFailed` that says why not."""
         ...
 
-    async def start(self, repo: str, workflow: str, ref: str, inputs: Mapping[str, str]) -> int:
+    def paused(self) -> float:
+        """Seconds for which the forge wants no call at all; 0 when it may be asked."""
+        ...
+
+    async def start(self, route: ImageRoute, inputs: Mapping[str, str]) -> int:
         """Start one run and return its number, 0 when the forge does not tell it.
 
         Sends one request that may act, ever. Raises `StepRetry` when it certainly did not act,
@@ -183,19 +219,19 @@ class Forge(Protocol):
         """
         ...
 
-    async def recent(self, repo: str, workflow: str, since: int) -> list[Run]:
-        """The newest runs that were started from outside since a moment (microseconds UTC)."""
+    async def recent(self, repo: str, workflow: str, since: int, event: str = "") -> list[Run]:
+        """The newest runs that were started as we start them since a moment (microseconds UTC)."""
         ...
 
     async def look(self, repo: str, number: int) -> Run:
         """One run as it is now, whatever it has started in turn included; raises `NotFound`."""
         ...
 
-    async def build(self, repo: str, number: int) -> Build:
-        """What a finished run says it built; raises `StepFailed`, `StepRetry`."""
+    async def build(self, repo: str, run: Run) -> Build:
+        """What this attempt of a finished run says it built; raises `StepFailed`, `StepRetry`."""
         ...
 
-    async def keep_reports(self, call: Call, repo: str, number: int) -> None:
+    async def keep_reports(self, call: Call, repo: str, run: Run) -> None:
         """Keep a run's scan reports as evidence where the settings ask for it."""
         ...
 

@@ -23,75 +23,35 @@ is one is for a scan to say, so the verdict never claims it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from integrations import _forge as runs
-from integrations._artifacts import Build
+from integrations._built import Digests, check_claim, check_registry, registry_says
 from integrations._forge import Forge, Outcome, Run, Waiting
 from integrations._images import ImageName, parse_image
+from integrations._pipeline_info import INFO
 from responder.clock import SECOND, World
 from responder.errors import NotFound, StepFailed, StepRetry, Uncertain
-from responder.model import Change, Effect, ObjectRef, Plan, Verdict, VerdictLevel
-from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending, Permission
+from responder.model import Change, ObjectRef, Plan, Verdict, VerdictLevel
+from responder.ports import Call, Done, ImageRoute, Pending
 
 __all__ = ["PipelineRun"]
 
 _LOOK_PAUSE = 1.0  # seconds until the first look for a run that may not be listed yet
 _APPEARS_WITHIN = 300 * SECOND  # an accepted dispatch without a run after this needs a person
-_SUPERSEDED_PAUSE = 15.0
+_SUPERSEDED_PAUSE = 15.0  # doubles with each attempt: two incidents must not chase each other
+_LONGEST_SUPERSEDED = 300.0
+_MOST_CANCELLED = 4  # runs of one step: more often it is somebody's will, not a queue's
 _NOT_SCANNED = "the new image was not scanned: that the weakness is gone is not proven"
-
-Digests = Callable[[str], Awaitable[str]]
 
 
 class PipelineRun:
     """The action; see the module for what it promises. It never picks a pipeline by a label."""
 
-    info = ActionInfo(
-        name="pipeline.run",
-        summary="Rebuild an image by the pipeline that the image map names for it",
-        effect=Effect.CHANGE,
-        stage="built",
-        params={
-            "image": Param(
-                type="image", summary="image to rebuild; left out: the incident's own image"
-            ),
-            "revision": Param(
-                type="string",
-                summary="source revision to build; empty: the ref's newest",
-                default="",
-            ),
-        },
-        results={
-            "image": Param(type="image", summary="repository@digest of what was built"),
-            "digest": Param(type="string", summary="digest that pipeline and registry agree on"),
-            "run": Param(type="int", summary="number of the run on the forge"),
-            "url": Param(type="string", summary="page of the run"),
-        },
-        permissions=(
-            Permission(
-                system="github",
-                resource="actions",
-                verbs=("read", "write"),
-                scope="repository",
-                why="to dispatch the workflow, follow its run and read its artifact",
-            ),
-            Permission(
-                system="gitlab",
-                resource="api",
-                verbs=("read", "write"),
-                scope="project",
-                why="to start the pipeline, follow it and read its artifact",
-            ),
-        ),
-        undoable=False,
-        looks_up=True,
-        timeout=120.0,
-        example={"image": "${{ target.image }}"},
-    )
+    info = INFO
 
     def __init__(
         self,
@@ -122,6 +82,9 @@ class PipelineRun:
         forge = self.forges[route.forge]
         await forge.ready(route)
         inputs = self._inputs(call, image, route, runs.correlation_base(call.key))
+        after: dict[str, Any] = {"ref": route.ref, "inputs": inputs}
+        if route.event:  # it runs on the default branch, whichever that is
+            after = {"event": route.event, "inputs": inputs}
         ref = ObjectRef(
             kind=forge.terms.kind,
             name=f"{route.repo}/{route.workflow}",
@@ -130,9 +93,9 @@ class PipelineRun:
         return Plan(
             action=self.info.name,
             summary=f"rebuild image {image.name} by {route.workflow} of {route.repo}",
-            changes=(Change(verb="dispatch", ref=ref, after={"ref": route.ref, "inputs": inputs}),),
+            changes=(Change(verb="dispatch", ref=ref, after=after),),
             residual=(_NOT_SCANNED,),
-            params={"image": image.name, "ref": route.ref, "inputs": inputs},
+            params={"image": image.name, **after},
         )
 
     def _route(self, call: Call) -> tuple[ImageName, ImageRoute]:
@@ -150,12 +113,20 @@ class PipelineRun:
     def _inputs(
         call: Call, image: ImageName, route: ImageRoute, correlation: str
     ) -> dict[str, str]:
-        return {
+        given = {
             **route.inputs,
             "image": image.name,
             "revision": str(call.params.get("revision") or ""),
             "correlation_id": correlation,
         }
+        if route.digest_input:
+            given[route.digest_input] = image.digest or call.target.digest
+            if not given[route.digest_input]:
+                raise StepFailed(
+                    f"{route.workflow} of {route.repo} needs the digest of the image that runs, and "
+                    f"nothing says it for {image.name}: name the image with its digest, or a pod"
+                )
+        return given
 
     # ------------------------------------------------------------------ apply
 
@@ -174,24 +145,26 @@ class PipelineRun:
             image=image.name,
             base=runs.correlation_base(call.key),
             since=started,
+            event=route.event,
         )
         correlation = runs.correlation_id(call.key, call.attempt)
         if call.resumed or call.attempt > 1:
-            found = await self._settled(forge, waiting)
-            if found and runs.adopts(found, correlation):
+            found = await self._settled(forge, waiting, correlation, self._world.clock.now())
+            if found:
                 return self._pending(forge, waiting, found)
         inputs = self._inputs(call, image, route, correlation)
-        return await self._dispatch(forge, waiting, route.ref, inputs)
+        return await self._dispatch(forge, waiting, route, inputs)
 
     async def _dispatch(
-        self, forge: Forge, waiting: Waiting, ref: str, inputs: Mapping[str, str]
+        self, forge: Forge, waiting: Waiting, route: ImageRoute, inputs: Mapping[str, str]
     ) -> Pending:
         left = self._world.clock.now()
         try:
-            run_id = await forge.start(waiting.repo, waiting.workflow, ref, inputs)
+            run_id = await forge.start(route, inputs)
         except Uncertain as lost:
-            found = await self._settled(forge, replace(waiting, since=left))
-            if found is None or not runs.adopts(found, inputs["correlation_id"]):
+            meant = replace(waiting, since=left)
+            found = await self._settled(forge, meant, inputs["correlation_id"], left)
+            if found is None:
                 raise StepRetry(f"{lost}; no run of it showed up, so it was not started") from lost
             return self._pending(forge, waiting, found)
         except NotFound as error:
@@ -203,36 +176,52 @@ class PipelineRun:
             correlation=forge.hint(waiting.repo, run_id or inputs["correlation_id"]),
         )
 
-    async def _settled(self, forge: Forge, waiting: Waiting) -> Run | None:
-        """The run of this step, or nothing once enough time has passed for it to show up.
+    async def _settled(
+        self, forge: Forge, waiting: Waiting, correlation: str, last: int
+    ) -> Run | None:
+        """The run of this step to follow, or nothing once one had enough time to show up.
 
+        `last` is the latest moment at which a start may have left: after a crash that is now.
         Raises `Uncertain` when it cannot be known: nobody answers, or nameless runs may be ours.
         """
-        ends = waiting.since + int(forge.settle * SECOND)
+        ends, pause = last + int(forge.settle * SECOND), max(0.1, forge.settle / 15)
         while True:
-            try:
-                seen = await self._search(forge, waiting)
-            except (StepRetry, StepFailed, NotFound) as error:
-                raise Uncertain(
-                    f"{waiting.workflow} of {waiting.repo} may have been dispatched, and "
-                    f"it cannot be looked up: {error}"
-                ) from error
-            if seen.run:
+            seen, silent = await self._heard(forge, waiting)
+            if seen.run and runs.adopts(seen.run, correlation):
                 return seen.run
             if self._world.clock.now() >= ends:
                 break
-            await self._world.clock.sleep(max(0.1, forge.settle / 15))
+            await self._world.clock.sleep(pause)
+            pause = min(pause * 2, max(0.1, forge.settle / 4))
+        text = f"{waiting.workflow} of {waiting.repo} may have been dispatched"
+        if silent:
+            raise Uncertain(f"{text}, and it cannot be looked up: {silent}") from silent
         if seen.doubtful:
             raise Uncertain(
-                f"{waiting.workflow} of {waiting.repo} may have been dispatched: run "
-                f"{seen.doubtful[0]} shows no correlation id in its name; add it to "
+                f"{text}: run {seen.doubtful[0]} shows no correlation id in its name; add it to "
                 f"{forge.terms.naming}"
             )
         return None
 
+    async def _heard(self, forge: Forge, waiting: Waiting) -> tuple[runs.Search, StepRetry | None]:
+        """What one look through the runs shows, or why there was no answer to it.
+
+        A forge that pauses us is asked when it may be: `StepRetry`, and the next attempt, which
+        always looks first, finds what has been started.
+        """
+        text = f"{waiting.workflow} of {waiting.repo} may have been dispatched"
+        try:
+            return await self._search(forge, waiting), None
+        except StepRetry as silent:
+            if wait := forge.paused():
+                raise StepRetry(f"{text}; looked up first: {silent}", after=wait) from None
+            return runs.Search(), silent
+        except (StepFailed, NotFound) as error:
+            raise Uncertain(f"{text}, and it cannot be looked up: {error}") from error
+
     async def _search(self, forge: Forge, waiting: Waiting) -> runs.Search:
         since = waiting.since - runs.CLOCK_MARGIN
-        listed = await forge.recent(waiting.repo, waiting.workflow, since)
+        listed = await forge.recent(waiting.repo, waiting.workflow, since, waiting.event)
         return runs.ours(listed, waiting.base, waiting.since)
 
     # ------------------------------------------------------------------ poll
@@ -260,6 +249,7 @@ class PipelineRun:
                 after=max(silent.after, forge.poll),
                 waiting_for=f"{forge.terms.words(waiting.run_id, 'last seen going')}: {silent}",
                 correlation=forge.hint(waiting.repo, waiting.run_id or waiting.base),
+                person=waiting.person,
             )
         if run.state.outcome is Outcome.CANCELLED:
             return await self._superseded(forge, waiting, run)
@@ -297,79 +287,69 @@ class PipelineRun:
 
     async def _superseded(self, forge: Forge, waiting: Waiting, run: Run) -> Pending:
         """A cancelled run is no failed patch: follow a living one of ours, else start again."""
+        since, words = waiting.since - runs.CLOCK_MARGIN, run.state.words
         try:
-            other = (await self._search(forge, waiting)).run
+            listed = await forge.recent(waiting.repo, waiting.workflow, since, waiting.event)
         except StepRetry:
-            other = None
+            listed = []
+        other = runs.ours(listed, waiting.base, waiting.since).run
         if other and not other.ended_badly:
             return self._pending(forge, waiting, other)
-        raise StepRetry(
-            f"{forge.terms.run} {run.id} {run.state.words}: {run.url}", after=_SUPERSEDED_PAUSE
-        )
+        if after := runs.newer(listed, run):
+            words = f"was superseded: run {after.id} of {waiting.workflow} came after it"
+        times = runs.cancelled(listed, waiting.base)
+        text = f"{forge.terms.run} {run.id} {words}: {run.url}"
+        if times >= _MOST_CANCELLED:
+            raise StepFailed(f"{text} ({times} runs of this step were cancelled)")
+        pause = min(_SUPERSEDED_PAUSE * 2.0 ** max(times - 1, 0), _LONGEST_SUPERSEDED)
+        spread = 1 + self._world.rng.random() / 2
+        raise StepRetry(text, after=pause * spread, anew=True)
 
-    def _pending(self, forge: Forge, waiting: Waiting, run: Run) -> Pending:
+    @staticmethod
+    def _pending(forge: Forge, waiting: Waiting, run: Run) -> Pending:
+        words, person = run.state.words, run.state.person
+        if run.attempt > 1:
+            words += f"; attempt {run.attempt}: run again" + (f" by {run.by}" if run.by else "")
+        seen = replace(waiting, run_id=run.id, attempt=run.attempt, person=person)
         return Pending(
-            state=replace(waiting, run_id=run.id, attempt=run.attempt).to_json(),
-            after=forge.poll,
-            waiting_for=forge.terms.words(run.id, run.state.words),
+            state=seen.to_json(),
+            after=forge.poll * run.state.looks,
+            waiting_for=forge.terms.words(run.id, words),
             correlation=forge.hint(waiting.repo, run.id),
+            person=person,
         )
 
     # ------------------------------------------------------------------ result
 
-    async def _finish(self, call: Call, forge: Forge, waiting: Waiting, run: Run) -> Done:
-        build = await forge.build(waiting.repo, run.id)
-        self._check_claim(call, waiting, f"{forge.terms.run} {run.id}", build)
-        await self._check_registry(waiting, build)
-        await forge.keep_reports(call, waiting.repo, run.id)
+    async def _finish(self, call: Call, forge: Forge, waiting: Waiting, run: Run) -> Done | Pending:
+        """The result of the attempt that was watched; one that has begun since is followed."""
+        try:
+            return await self._result(call, forge, waiting, run)
+        except StepFailed:
+            now = await forge.look(waiting.repo, run.id)
+            if now.attempt <= run.attempt:
+                raise
+            return self._pending(forge, waiting, now)
+
+    async def _result(self, call: Call, forge: Forge, waiting: Waiting, run: Run) -> Done:
+        build = await forge.build(waiting.repo, run)
+        check_claim(call, waiting, f"{forge.terms.run} {run.id}", build)
+        await check_registry(self._digest_of, waiting, build)
+        await forge.keep_reports(call, waiting.repo, run)
         return Done(
             result={
                 "image": f"{waiting.image}@{build.digest}",
                 "digest": build.digest,
                 "run": run.id,
+                "attempt": run.attempt,
                 "url": run.url,
             }
         )
 
-    @staticmethod
-    def _check_claim(call: Call, waiting: Waiting, run: str, build: Build) -> None:
-        if build.correlation_id.rpartition("-")[0] != waiting.base:
-            raise StepFailed(
-                f"artifact of {run} belongs to another request: expected "
-                f"correlation_id {waiting.base}-…"
-            )
-        if build.image != waiting.image:
-            raise StepFailed(f"{run} built another image than {waiting.image}")
-        asked = parse_image(str(call.params.get("image") or call.target.image))
-        if build.digest in {call.target.digest, asked.digest}:
-            raise StepFailed(
-                f"{run} built {build.digest} again, the image that is running now: "
-                "nothing was repaired"
-            )
-
-    async def _check_registry(self, waiting: Waiting, build: Build) -> None:
-        reference = (
-            f"{waiting.image}:{build.tag}" if build.tag else f"{waiting.image}@{build.digest}"
-        )
-        said = await self._registry_says(reference)
-        if said != build.digest:
-            raise StepFailed(
-                f"pipeline and registry disagree on {waiting.image}: the pipeline says "
-                f"{build.digest}, the registry says {said}"
-            )
-
-    async def _registry_says(self, reference: str) -> str:
-        if self._digest_of is None:
-            raise StepFailed("no [registries] are configured to check the pipeline's word")
-        try:
-            return await self._digest_of(reference)
-        except NotFound:
-            return f"that it has no {reference}"
-
     async def verify(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
         """Ask the registry once more for the digest; residual: nobody has scanned it."""
         image = str(result["image"])
-        said = await self._registry_says(image)
+        said = await registry_says(self._digest_of, image)
         if said != result["digest"]:
             raise StepFailed(f"{image}: expected in the registry, which says {said}")
         return Verdict(

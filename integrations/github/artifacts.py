@@ -22,13 +22,15 @@ from integrations._artifacts import (
 )
 from integrations._calling import Caller
 from integrations._fetch import HttpError, fetch, new_session, own_classifier
+from integrations._forge import Run
 from integrations.github.client import Artifact, Forge
-from responder.clock import World
+from responder.clock import SECOND, World
 from responder.errors import NotFound, StepFailed
 from responder.ports import Call, EvidenceSink
 
 __all__ = ["Downloads"]
 
+_LATE = 30 * SECOND  # between an attempt's last artifact and its last change
 _OPENINGS = 3  # an address lives one minute: ask for a new one rather than trust an old one
 
 
@@ -48,20 +50,20 @@ class Downloads:
         )
         self._session: aiohttp.ClientSession | None = None
 
-    async def build(self, repo: str, run_id: int) -> Build:
-        """What a finished run built.
+    async def build(self, repo: str, run: Run) -> Build:
+        """What this attempt of a finished run built.
 
         Raises `StepFailed` when there is no such artifact, it has expired, or it breaks a limit;
         `StepRetry` when nobody answers at the moment.
         """
         name = self._forge.settings.artifact
-        found = await self._named(repo, run_id, name, ZIP_MAX)
+        found = await self._named(repo, run, name, ZIP_MAX)
         if found is None:
-            where = f"run {run_id} of {repo}"
+            where = f"run {run.id} of {repo}"
             raise StepFailed(f'{where} has no artifact "{name}" that holds {MEMBER}')
         return read_build(found)
 
-    async def keep_reports(self, call: Call, repo: str, run_id: int) -> None:
+    async def keep_reports(self, call: Call, repo: str, run: Run) -> None:
         """Keep a run's scan reports as evidence, where the settings name an artifact for them.
 
         A run without one is none the worse: what needs the reports says that they are missing.
@@ -70,18 +72,23 @@ class Downloads:
         name = self._forge.settings.reports
         if not name or self._evidence is None:
             return
-        found = await self._named(repo, run_id, name, REPORTS_ZIP_MAX)
+        found = await self._named(repo, run, name, REPORTS_ZIP_MAX)
         if found is not None:
-            origin = {"system": self._forge.name, "repo": repo, "run": str(run_id)}
+            origin = {"system": self._forge.name, "repo": repo, "run": str(run.id)}
             await keep_reports(self._evidence, call, found, origin)
 
-    async def _named(self, repo: str, run_id: int, name: str, most: int) -> bytes | None:
-        """The newest archive of that name, or nothing; bounded before and while it is fetched."""
-        where = f"run {run_id} of {repo}"
-        listed = await self._forge.artifacts(repo, run_id, name)
+    async def _named(self, repo: str, run: Run, name: str, most: int) -> bytes | None:
+        """The attempt's archive of that name, or nothing; bounded before and while fetched."""
+        where = f"run {run.id} of {repo}"
+        listed = await self._forge.artifacts(repo, run.id, name)
         if not listed:
             return None
-        newest = listed[0]
+        newest = await self._of_attempt(repo, run, listed)
+        if newest is None:
+            raise StepFailed(
+                f'artifact "{name}" of {where} is from another attempt than {run.attempt}, '
+                "which was watched; run the pipeline again as a whole"
+            )
         if newest.expired:
             raise StepFailed(f'artifact "{name}" of {where} has expired; run the pipeline again')
         if newest.size > most:
@@ -89,6 +96,21 @@ class Downloads:
                 f'artifact "{name}" of {where} has {newest.size} bytes, expected at most {most}'
             )
         return await self._archive(repo, newest, most)
+
+    async def _of_attempt(self, repo: str, run: Run, listed: list[Artifact]) -> Artifact | None:
+        """The newest artifact that this attempt has made, or has taken over with a job's success.
+
+        GitHub lists the artifacts of all attempts together and does not say whose each is. "Re-run
+        failed jobs" keeps what the others made, so an older one counts where such a job made it.
+        https://docs.github.com/en/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs
+        """
+        in_time = [one for one in listed if not (run.ended and one.made > run.ended + _LATE)]
+        own = [one for one in in_time if one.made >= run.began]
+        if own or not in_time or run.attempt == 1:
+            return next(iter(own or in_time), None)
+        kept = await self._forge.kept_jobs(repo, run.id, run.attempt)
+        older = (one for one in in_time if any(a <= one.made <= b + SECOND for a, b in kept))
+        return next(older, None)
 
     async def close(self) -> None:
         """Close connections and pool."""

@@ -13,16 +13,17 @@ What PyGithub does by itself and we do not want (measured with 2.10):
 
 Redirects to other hosts are never followed with the token: `archive_url` returns the address.
 
-Every call goes through `Forge.calling`: it keeps the forge's one brake, and renews an App's token once
-when it does not hold any more.
+Every call goes through `Forge.calling`: it keeps the forge's one brake, and renews an App's token
+once when it does not hold any more.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ from integrations.github.runs import judge
 from integrations.github.settings import ForgeSettings
 from responder.clock import SECOND, World, iso
 from responder.errors import NotFound, StepFailed, StepRetry
+from responder.text import for_terminal
 
 __all__ = ["Artifact", "Forge"]
 
@@ -54,6 +56,7 @@ class Artifact:
     name: str
     size: int
     expired: bool
+    made: int = 0  # microseconds UTC
 
 
 class Forge:
@@ -126,13 +129,23 @@ class Forge:
 
         return await self.calling(f"dispatch {workflow} of {repo}", call, write=True)
 
-    async def recent_runs(self, repo: str, workflow: str, since: int) -> list[Run]:
-        """The newest dispatched runs of a workflow made since a moment (microseconds UTC)."""
+    async def dispatch_event(self, repo: str, event: str, inputs: Mapping[str, str]) -> None:
+        """Start whatever listens for a `repository_dispatch` of this type; no run id is told.
+
+        It runs on the default branch. Raises as `dispatch` does.
+        https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
+        """
+        body = {"event_type": event, "client_payload": dict(inputs)}
+        path, right = f"/repos/{repo}/dispatches", "contents: write"
+        await self.ask(f"dispatch {event} of {repo}", "POST", path, body=body, right=right)
+
+    async def recent_runs(self, repo: str, workflow: str, since: int, event: str) -> list[Run]:
+        """The newest runs of a workflow by one event, made since a moment (microseconds UTC)."""
         created = f">={iso(since)[:19]}Z"
 
         def call(api: github.Github) -> list[Run]:
             found = api.get_repo(repo).get_workflow(workflow)
-            pages = found.get_runs(event="workflow_dispatch", created=created)
+            pages = found.get_runs(event=event, created=created)
             return [_run(run) for run in islice(pages, _NEWEST)]
 
         return await self.calling(f"list runs of {workflow} of {repo}", call)
@@ -143,7 +156,7 @@ class Forge:
         def call(api: github.Github) -> Run:
             found = api.get_repo(repo).get_workflow_run(run_id)
             found.complete()
-            return _run(found)
+            return replace(_run(found), by=_login(found))
 
         return await self.calling(f"look at run {run_id} of {repo}", call)
 
@@ -163,6 +176,7 @@ class Forge:
                     str(item["name"]),
                     int(item["size_in_bytes"]),
                     bool(item["expired"]),
+                    _micros(item.get("created_at")),
                 )
                 for item in body["artifacts"]
                 if item["name"] == name
@@ -170,6 +184,17 @@ class Forge:
             return sorted(listed, key=lambda item: item.id, reverse=True)
 
         return await self.calling(f"list artifacts of run {run_id} of {repo}", call)
+
+    async def kept_jobs(self, repo: str, run_id: int, attempt: int) -> list[tuple[int, int]]:
+        """When the jobs ran that an attempt has taken over from earlier ones as successful."""
+        path = f"/repos/{repo}/actions/runs/{run_id}/attempts/{attempt}/jobs"
+        what = f"list jobs of attempt {attempt} of run {run_id} of {repo}"
+        told = await self.ask(what, "GET", path, query={"per_page": str(_NEWEST)})
+        return [
+            (_micros(job["started_at"]), _micros(job["completed_at"]))
+            for job in told["jobs"]
+            if job["conclusion"] == "success" and job.get("run_attempt", attempt) < attempt
+        ]
 
     async def archive_url(self, repo: str, artifact: int) -> str:
         """Where an artifact's zip lies for a minute: another host, which must not see the token.
@@ -319,7 +344,22 @@ def _run(run: WorkflowRun) -> Run:
         state=judge(run.status or "", run.conclusion or ""),
         url=run.html_url or "",
         created=int(run.created_at.timestamp() * SECOND),
+        began=_at(run.run_started_at),
+        ended=_at(run.updated_at),
     )
+
+
+def _login(run: WorkflowRun) -> str:
+    """Who began this attempt; only of a run that was fetched whole, else it would be again."""
+    return for_terminal(getattr(run.triggering_actor, "login", None) or "", 40)
+
+
+def _at(moment: dt.datetime | None) -> int:
+    return int(moment.timestamp() * SECOND) if moment else 0
+
+
+def _micros(text: object) -> int:
+    return _at(dt.datetime.fromisoformat(text)) if isinstance(text, str) else 0
 
 
 def _knows_no_details(error: github.GithubException) -> bool:

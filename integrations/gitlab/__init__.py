@@ -83,6 +83,8 @@ def _check_route(route: ImageRoute, forges: Mapping[str, object]) -> None:
         raise ConfigError(
             f'{where}: workflow: GitLab starts a project\'s {_FILE}, got "{route.workflow}"'
         )
+    if route.event:
+        raise ConfigError(f"{where}: event: a GitLab knows no repository_dispatch; leave it out")
     if taken := _RESERVED & {name.lower() for name in route.inputs}:
         raise ConfigError(f"{where}: inputs: {', '.join(sorted(taken))} are set by pipeline.run")
     if len(route.inputs) + len(_RESERVED) > _INPUTS_MAX:

@@ -25,18 +25,20 @@ from integrations._artifacts import (
 from integrations._forge import Outcome, Run, State
 from integrations.gitlab.artifacts import Downloads
 from integrations.gitlab.client import Client, project_path
+from integrations.gitlab.resources import queue
 from integrations.gitlab.states import (
     TERMS,
     Bridge,
     Job,
     Started,
     bridge_of,
+    by_hand,
     hint_of,
     job_of,
     run_of,
 )
 from responder.clock import iso
-from responder.errors import NotFound, StepFailed
+from responder.errors import NotFound, StepFailed, StepRetry
 from responder.ports import Call, EvidenceSink, ImageRoute
 
 __all__ = ["Pipelines"]
@@ -69,14 +71,22 @@ class Pipelines:
                 "check [[images]] and the credential's rights"
             ) from error
 
-    async def start(self, repo: str, workflow: str, ref: str, inputs: Mapping[str, str]) -> int:
+    def paused(self) -> float:
+        """Seconds that GitLab wants to be left alone."""
+        return self._client.brake.left()
+
+    async def start(self, route: ImageRoute, inputs: Mapping[str, str]) -> int:
         """Start one pipeline and return its number; by trigger token where there is one.
 
         Each request makes a pipeline: nothing here is idempotent, and none is ever sent twice.
         https://docs.gitlab.com/api/pipelines/#create-a-new-pipeline
         """
-        what, secret = f"start {workflow} of {repo}", self._settings.trigger_token
-        body: dict[str, Any] = {"ref": ref, **self._passed(inputs, triggered=secret is not None)}
+        repo, secret = route.repo, self._settings.trigger_token
+        what = f"start {route.workflow} of {repo}"
+        body: dict[str, Any] = {
+            "ref": route.ref,
+            **self._passed(inputs, triggered=secret is not None),
+        }
         path = f"{project_path(repo)}/pipeline"
         if secret is not None:
             path = f"{project_path(repo)}/trigger/pipeline"
@@ -103,7 +113,13 @@ class Pipelines:
     def _source(self) -> str:
         return "trigger" if self._settings.trigger_token else "api"
 
-    async def recent(self, repo: str, workflow: str, since: int) -> list[Run]:  # noqa: ARG002
+    async def recent(
+        self,
+        repo: str,
+        workflow: str,  # noqa: ARG002 - a project has one
+        since: int,
+        event: str = "",  # noqa: ARG002 - a GitLab knows no such thing
+    ) -> list[Run]:
         """The newest pipelines that were started as we start them: one page, the newest first."""
         listed = await self._client.get(
             f"list pipelines of {repo}",
@@ -120,12 +136,25 @@ class Pipelines:
         """One pipeline; once it has succeeded, together with what it has started in turn."""
         path = f"{project_path(repo)}/pipelines/{number}"
         run = run_of(await self._client.get(f"look at pipeline {number} of {repo}", path))
+        if run.state.more:
+            return replace(run, state=await self._who(repo, number, run.state))
         if run.state.outcome is not Outcome.SUCCEEDED:
             return run
         for bridge in (await self._below(repo, number))[1]:
             if (state := _of_bridge(bridge)) is not None:
                 return replace(run, state=state)
         return run
+
+    async def _who(self, repo: str, number: int, state: State) -> State:
+        """The same wait with the jobs that a person must start, or its resource group, if told."""
+        if state.more == "groups":
+            return await queue(self._client, repo, number, state)
+        path = f"{project_path(repo)}/pipelines/{number}/jobs"
+        try:
+            listed = await self._client.pages(f"list jobs of pipeline {number}", path)
+        except (StepRetry, StepFailed, NotFound):
+            return state
+        return by_hand(state, listed)
 
     async def _below(self, repo: str, number: int) -> tuple[list[Started], list[Bridge]]:
         """The pipeline and all that it led to, and every trigger job among them."""
@@ -150,8 +179,9 @@ class Pipelines:
 
     # ------------------------------------------------------------------ results
 
-    async def build(self, repo: str, number: int) -> Build:
-        """What the artifact of the one job with the agreed name says."""
+    async def build(self, repo: str, run: Run) -> Build:
+        """What the artifact of the one job with the agreed name says; a retried job is the last."""
+        number = run.id
         job = await self._job(repo, number, self._settings.job)
         if job is None:
             raise StepFailed(
@@ -161,8 +191,9 @@ class Pipelines:
         what = f"{self._settings.artifact} of job {job.id}"
         return read_build_json(await self._file(job, f"/{place}", what, MEMBER_MAX))
 
-    async def keep_reports(self, call: Call, repo: str, number: int) -> None:
+    async def keep_reports(self, call: Call, repo: str, run: Run) -> None:
         """Keep the scan reports of the job that the settings name for them, if it is there."""
+        number = run.id
         if not self._settings.reports:
             return
         job = await self._job(repo, number, self._settings.reports)
@@ -203,7 +234,7 @@ def _of_bridge(bridge: Bridge) -> State | None:
         return None
     what = f"downstream pipeline {bridge.started.number} of {bridge.name}"
     if outcome is Outcome.GOING:
-        return State(Outcome.GOING, f"{what}: {bridge.state.words}")
+        return replace(bridge.state, words=f"{what}: {bridge.state.words}", more="")
     if outcome is Outcome.SUCCEEDED or bridge.may_fail:
         return None
     return State(Outcome.FAILED, f"succeeded, but its {what} {bridge.state.words}")

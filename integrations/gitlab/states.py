@@ -8,8 +8,8 @@ A pipeline's own success is not the end: a trigger job turns green when the pipe
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,20 +18,29 @@ from responder.clock import SECOND
 from responder.errors import StepFailed
 from responder.text import for_terminal
 
-__all__ = ["TERMS", "Bridge", "Job", "Started", "bridge_of", "hint_of", "job_of", "judge", "run_of"]
+__all__ = [
+    "TERMS",
+    "Bridge",
+    "Job",
+    "Started",
+    "bridge_of",
+    "by_hand",
+    "hint_of",
+    "job_of",
+    "judge",
+    "run_of",
+]
 
 TERMS = Terms(run="GitLab pipeline", kind="Pipeline", naming="workflow:name")
 
 # https://docs.gitlab.com/api/pipelines/#list-project-pipelines lists the statuses.
 _GOING = {
     "created": "created",
-    "waiting_for_resource": "waiting: its resource group is busy",
     "preparing": "preparing",
     "waiting_for_callback": "waiting for an outside system to call back",
     "pending": "pending: no runner has taken it yet",
     "running": "running",
     "canceling": "being canceled",
-    "manual": "waiting for a person to start a manual job",
     "scheduled": "waiting for the time of a delayed job",
 }
 _ENDED = {
@@ -44,8 +53,31 @@ _ENDED = {
 }
 
 
+_MANUAL = State(
+    Outcome.GOING,
+    "waiting for a person to start a manual job",
+    person=True,
+    looks=2,
+    more="jobs",
+)
+_QUEUED = State(Outcome.GOING, "waiting: its resource group is busy", looks=3, more="groups")
+
+
+def by_hand(state: State, jobs: Iterable[Mapping[str, Any]]) -> State:
+    """The same wait with the names of the jobs that wait for somebody."""
+    names = [str(job.get("name")) for job in jobs if job.get("status") == "manual"]
+    if not names:
+        return state
+    told = ", ".join(for_terminal(name, 40) for name in names[:3])
+    return replace(state, words=f"waiting for a person to start the manual job {told}")
+
+
 def judge(status: str) -> State:
     """What a status means. An unknown one goes on: the step's own time-out bounds it."""
+    if status == "manual":
+        return _MANUAL
+    if status == "waiting_for_resource":
+        return _QUEUED
     ended = _ENDED.get(status)
     return ended or State(
         Outcome.GOING, _GOING.get(status) or for_terminal(status, 40) or "no status yet"
@@ -55,12 +87,14 @@ def judge(status: str) -> State:
 def run_of(data: Mapping[str, Any]) -> Run:
     """A pipeline of the API as a run; its name is where a correlation id shows."""
     made = dt.datetime.fromisoformat(str(data["created_at"]))
+    changed = dt.datetime.fromisoformat(str(data.get("updated_at") or data["created_at"]))
     return Run(
         id=int(data["id"]),
         title=str(data.get("name") or ""),
         state=judge(str(data["status"])),
         url=str(data.get("web_url") or ""),
         created=int(made.timestamp() * SECOND),
+        ended=int(changed.timestamp() * SECOND),
     )
 
 

@@ -15,7 +15,7 @@ import email.utils
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from tests.doubles.faults import ACTING, LIMITS, Fault, Faults
 from tests.doubles.github_parts import UNDESCRIBED, Handler, Part, described_path
 from tests.doubles.github_parts import problem as _problem
 from tests.doubles.github_parts import repo_of as _repo
+from tests.doubles.github_runs import Runs
 from tests.doubles.hooks import Hook
 from tests.doubles.leaping import Leaping
 from tests.doubles.shapes import DoubleRun
@@ -59,7 +60,9 @@ class GitHubDouble:
     asked: Counter[str] = field(default_factory=Counter)  # requests, by operation
     wrong_requests: list[str] = field(default_factory=list)
     wrong_answers: list[str] = field(default_factory=list)
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)  # done at its next call
     leaked: list[str] = field(default_factory=list)  # credentials seen by the artifact host
+    more: Runs = field(default_factory=Runs)  # what runs wait for, attempts, the second start
     parts: tuple[Part, ...] = ()  # more operations; see `github_parts`
     base_url: str = ""
     store_url: str = ""
@@ -87,13 +90,17 @@ class GitHubDouble:
         api.router.add_post(f"{base}/runs/{{run}}/cancel", self._cancel, name="cancel")
         api.router.add_post(f"{base}/runs/{{run}}/rerun", self._rerun, name="rerun")
         api.router.add_get(f"{base}/artifacts/{{artifact}}/zip", self._zip, name="zip")
-        for one in (route for part in self.parts for route in part.routes(self)):
+        for one in (route for part in (*self.parts, self.more) for route in part.routes(self)):
             api.router.add_route(one.method, self.prefix + one.path, one.handler, name=one.name)
         store = web.Application()
         store.router.add_get("/kept/{run}", self._kept)
         self.base_url = await self._listen(api, port) + self.prefix
         self.store_url = await self._listen(store, 0)
         return self
+
+    async def settled(self) -> None:
+        """Return when nothing is being executed."""
+        await asyncio.gather(*self._tasks)
 
     async def stop(self) -> None:
         """End running workflows and close both ports."""
@@ -153,6 +160,8 @@ class GitHubDouble:
     async def _with_fault(
         self, name: str, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
+        if name in self.before:
+            self.before.pop(name)()
         fault = self.faults.take(name)
         if fault is None:
             return await handler(request)
@@ -197,7 +206,7 @@ class GitHubDouble:
         for name in self.required:
             if not inputs.get(name):
                 return _problem(422, f"Required input '{name}' not provided")
-        run = self._new_run(_repo(request), file, asked["ref"], inputs)
+        run = self.new_run(_repo(request), file, asked["ref"], inputs)
         if not details or self.faults.without_details:
             return web.Response(status=204)
         told = {
@@ -207,7 +216,8 @@ class GitHubDouble:
         }
         return web.json_response(told)
 
-    def _new_run(self, repo: str, file: str, ref: str, inputs: dict[str, str]) -> DoubleRun:
+    def new_run(self, repo: str, file: str, ref: str, inputs: dict[str, str]) -> DoubleRun:
+        """Make a run and let the executor have it."""
         correlation = inputs.get("correlation_id", "")
         self.dispatches[correlation] += 1
         run = DoubleRun(
@@ -221,16 +231,20 @@ class GitHubDouble:
             hidden_looks=self.faults.hide_runs_for,
         )
         self.runs[run.id] = run
-        self._execute(run)
+        self.execute(run)
         return run
 
-    def _execute(self, run: DoubleRun) -> None:
+    _new_run = new_run
+
+    def execute(self, run: DoubleRun) -> None:
+        """Let the executor bring a run, or another attempt of it, to its end."""
         task = asyncio.get_running_loop().create_task(self._to_end(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _to_end(self, run: DoubleRun) -> None:
         await self.executor.execute(run)
+        run.changed = self.clock.date()
         if self.hook:
             await self.hook.deliver("completed", shapes.run(self.base_url, run))
 
@@ -243,6 +257,8 @@ class GitHubDouble:
             if run.hidden_looks > 0:
                 run.hidden_looks -= 1
                 continue
+            if request.query.get("event", run.event) != run.event:
+                continue
             if not since or shapes.stamp(run.created) >= since:
                 shown.append(shapes.run(self.base_url, run))
         size, page = int(request.query.get("per_page", 30)), int(request.query.get("page", 1))
@@ -250,46 +266,49 @@ class GitHubDouble:
         return web.json_response({"total_count": len(shown), "workflow_runs": part})
 
     async def _run(self, request: web.Request) -> web.Response:
-        run = self._find(request)
+        run = self.find(request)
         run.polls += 1
         if run.script:
             run.status, run.conclusion = run.script.pop(0)
         return web.json_response(shapes.run(self.base_url, run))
 
     async def _jobs(self, request: web.Request) -> web.Response:
-        jobs = [shapes.job(self.base_url, self._find(request))]
+        jobs = [shapes.job(self.base_url, self.find(request))]
         return web.json_response({"total_count": 1, "jobs": jobs})
 
     async def _artifacts(self, request: web.Request) -> web.Response:
-        run = self._find(request)
-        items = []
+        run = self.find(request)
+        items: list[dict[str, Any]] = []
+        about: dict[str, Any]
         if run.archive is not None:
             size = 1 if self.faults.lies_about_size else len(run.archive)
             size = self.faults.says_size or size
             items = [shapes.artifact(self.base_url, run, expired=False, size=size)]
+        for attempt, old in run.earlier.items():
+            about = {"size": len(old.archive), "attempt": attempt, "made": old.made}
+            items.append(shapes.artifact(self.base_url, run, expired=False, **about))
         if run.reports is not None:
-            about: dict[str, Any] = {"size": len(run.reports), "name": "reports"}
+            about = {"size": len(run.reports), "name": "reports"}
             items.append(shapes.artifact(self.base_url, run, expired=False, **about))
         return web.json_response({"total_count": len(items), "artifacts": items})
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        run = self._find(request)
+        run = self.find(request)
         if run.status == "completed":
             return _problem(409, "Cannot cancel a workflow run that is completed.")
         run.script, run.status, run.conclusion = [], "completed", "cancelled"
         return web.json_response({}, status=202)
 
     async def _rerun(self, request: web.Request) -> web.Response:
-        run = self._find(request)
-        run.attempt, run.status, run.conclusion = run.attempt + 1, "queued", None
-        self._execute(run)
+        self.more.again(self.find(request))
         return web.json_response({}, status=201)
 
     async def _zip(self, request: web.Request) -> web.Response:
         if self.faults.archive_gone:
             return _problem(410, "Artifact has expired")
         run, which = divmod(int(request.match_info["artifact"]), 10)
-        place = f"{self.store_url}/kept/{run}{'?of=reports' if which >= 5 else ''}"
+        of = "reports" if which >= 5 else str(which)
+        place = f"{self.store_url}/kept/{run}?of={of}"
         return web.Response(status=302, headers={"Location": place})
 
     async def _kept(self, request: web.Request) -> web.Response:
@@ -299,10 +318,13 @@ class GitHubDouble:
             self.faults.archive_late -= 1
             return web.Response(status=410)
         run = self.runs[int(request.match_info["run"])]
-        archive = run.reports if request.query.get("of") == "reports" else run.archive
+        of = request.query.get("of", "")
+        kept = run.earlier.get(int(of)) if of.isdecimal() else None
+        archive = run.reports if of == "reports" else kept.archive if kept else run.archive
         return web.Response(body=archive, content_type="application/zip")
 
-    def _find(self, request: web.Request) -> DoubleRun:
+    def find(self, request: web.Request) -> DoubleRun:
+        """Return the run that a path names."""
         run = self.runs.get(int(request.match_info["run"]))
         if run is None or run.repo != _repo(request):
             raise web.HTTPNotFound(text='{"message": "Not Found"}', content_type="application/json")

@@ -67,14 +67,29 @@ class DoubleRun:
     title: str
     inputs: dict[str, str]
     created: dt.datetime
+    event: str = "workflow_dispatch"
     status: str = "queued"
     conclusion: str | None = None
     attempt: int = 1
     hidden_looks: int = 0  # how many lists it stays out of
     archive: bytes | None = None  # zip of the artifact `build`
+    earlier: dict[int, "Kept"] = field(default_factory=dict)  # by attempt: what those before left
+    began: dt.datetime | None = None  # the newest attempt; None: with the run
+    changed: dt.datetime | None = None  # when it was last another than before
+    person: str = "acme"  # who began the newest attempt
+    kept_jobs: bool = False  # only the failed jobs were run again: the first is the old one
     reports: bytes | None = None  # zip of the artifact `reports`
     polls: int = 0
     script: list[tuple[str, str | None]] = field(default_factory=list)  # states, one a look
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an attempt left behind."""
+
+    archive: bytes
+    made: dt.datetime
+    began: dt.datetime
 
 
 def stamp(moment: dt.datetime) -> str:
@@ -149,7 +164,7 @@ def run(base: str, one: DoubleRun) -> dict[str, Any]:
         "display_title": one.title,
         "run_number": one.id,
         "run_attempt": one.attempt,
-        "event": "workflow_dispatch",
+        "event": one.event,
         "status": one.status,
         "conclusion": one.conclusion,
         "workflow_id": 77,
@@ -157,7 +172,9 @@ def run(base: str, one: DoubleRun) -> dict[str, Any]:
         "html_url": f"{base}/{one.repo}/actions/runs/{one.id}",
         "pull_requests": [],
         "created_at": stamp(one.created),
-        "updated_at": stamp(one.created),
+        "updated_at": stamp(one.changed or one.created),
+        "run_started_at": stamp(one.began or one.created),
+        "triggering_actor": {**user(base), "login": one.person},
         "head_commit": {
             "id": SHA,
             "tree_id": SHA,
@@ -189,6 +206,7 @@ def job(base: str, one: DoubleRun) -> dict[str, Any]:
         "node_id": f"J{one.id}",
         "run_id": one.id,
         "run_url": f"{base}/repos/{one.repo}/actions/runs/{one.id}",
+        "run_attempt": one.attempt,
         "head_sha": SHA,
         "workflow_name": "rebuild",
         "head_branch": one.ref,
@@ -210,10 +228,18 @@ def job(base: str, one: DoubleRun) -> dict[str, Any]:
 
 
 def artifact(
-    base: str, one: DoubleRun, *, expired: bool, size: int, name: str = "build"
+    base: str,
+    one: DoubleRun,
+    *,
+    expired: bool,
+    size: int,
+    name: str = "build",
+    attempt: int = 0,
+    made: dt.datetime | None = None,
 ) -> dict[str, Any]:
     """Return an artifact of a run; the number of one that is not `build` ends in 5 or more."""
-    number = one.id * 10 + one.attempt + (5 if name != "build" else 0)
+    number = one.id * 10 + (attempt or one.attempt) + (5 if name != "build" else 0)
+    when = made or one.changed or one.began or one.created
     url = f"{base}/repos/{one.repo}/actions/artifacts/{number}"
     return {
         "id": number,
@@ -223,7 +249,7 @@ def artifact(
         "url": url,
         "archive_download_url": f"{url}/zip",
         "expired": expired,
-        "created_at": stamp(one.created),
-        "expires_at": stamp(one.created + dt.timedelta(days=1)),
-        "updated_at": stamp(one.created),
+        "created_at": stamp(when),
+        "expires_at": stamp(when + dt.timedelta(days=1)),
+        "updated_at": stamp(when),
     }

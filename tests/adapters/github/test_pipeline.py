@@ -124,7 +124,8 @@ async def test_every_open_status_is_waited_for_in_words(status: str) -> None:
         assert isinstance(seen, Pending)
         assert seen.waiting_for.startswith("GitHub run 4711 (")
         assert seen.correlation == "github:acme/shop:4711"
-        assert seen.after == 1
+        assert seen.after == {"waiting": 4, "pending": 2}.get(status, 1)  # asks more, so seldomer
+        assert seen.person is (status == "waiting")
 
 
 FAILING = ["failure", "timed_out", "skipped", "neutral", "stale", "startup_failure", "new_word"]
@@ -146,6 +147,7 @@ async def test_a_run_that_needs_a_person_is_waited_for() -> None:
         seen = await b.action.poll(a_call(), pending.state)
         assert isinstance(seen, Pending)
         assert "a person must approve it" in seen.waiting_for
+        assert seen.person
 
 
 async def test_a_cancelled_run_is_superseded_and_tried_again_not_failed() -> None:

@@ -2,11 +2,15 @@
 
 import itertools
 
+import pytest
+
 from responder.clock import SECOND
-from responder.engine.commands import Kind
+from responder.engine.commands import Command, Kind
+from responder.engine.failing import events_for
 from responder.engine.folding import fold, fold_all
 from responder.engine.machine import begin, decide
 from responder.engine.state import RunState, StepStatus
+from responder.errors import StepRetry
 from responder.store.interface import Event
 from tests.core.engine.runs import NOW, begun, events, load
 
@@ -108,3 +112,30 @@ def test_hints_late_twice_or_in_any_order_never_change_an_end() -> None:
         seen += 1
     assert seen == 3 ** (len(story) + 1)
     assert fold(after(looked(0)), hint).step("build").check_at == 0
+
+
+@pytest.mark.parametrize(
+    ("anew", "looks_up", "resume"),
+    [(True, True, "apply"), (False, True, "poll"), (True, False, "poll")],
+)
+def test_what_was_cancelled_elsewhere_is_begun_again_and_not_looked_at_for_ever(
+    anew: bool, looks_up: bool, resume: str
+) -> None:
+    """The next thing is another attempt, which looks first; without a way to look, never."""
+    run = after(looked(0))
+    (event,) = events_for(
+        StepRetry("GitHub run 4711 was superseded", after=15, anew=anew),
+        step=run.definition("build"),
+        state=run.step("build"),
+        command=Command(kind=Kind.POLL, step="build"),
+        looks_up=looks_up,
+        now=NOW + MINUTE,
+        jitter=1.0,
+    )
+    assert event.data["resume"] == resume
+    again = fold(run, event)
+    (command,) = decide(again, NOW + 2 * MINUTE).commands
+    assert (command.kind, command.attempt) == (
+        (Kind.APPLY, 2) if resume == "apply" else (Kind.POLL, 1)
+    )
+    assert command.resumed is (resume == "apply")
