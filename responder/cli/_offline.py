@@ -85,8 +85,9 @@ def playbooks(paths: Sequence[Path]) -> tuple[Playbook, ...]:
     """Load files and folders (none: the shipped ones). Raises `PlaybookError` with all faults."""
     from responder.playbook.loading import load_folder
     from responder.playbook.shipped import shipped_folder
+    from responder.wiring.known import every_source
 
-    return load_folder(list(paths) or [shipped_folder()], catalogue(), frozenset(sources()))
+    return load_folder(list(paths) or [shipped_folder()], catalogue(), frozenset(every_source()))
 
 
 def from_talon(paths: Sequence[Path]) -> Import:

@@ -11,7 +11,7 @@ from responder.errors import StepFailed
 from responder.model import Secret
 from responder.ports import ActionInfo, Call, Integration, Kit, Permission, Source
 
-__all__ = ["catalogue", "permissions", "sources"]
+__all__ = ["catalogue", "every_source", "permissions", "sources"]
 
 # Set-up does no I/O, so a section that reaches nothing is enough to ask what an integration has.
 _NOWHERE: Mapping[str, Mapping[str, Any]] = {
@@ -59,6 +59,12 @@ def sources() -> Mapping[str, Source]:
     for module in integrations.SOURCES.values():
         found |= {source.name: source for source in _made(module, {}).sources}
     return found
+
+
+def every_source() -> Mapping[str, Source]:
+    """The alert sources, and what else a trigger may name: forges, which mostly send hints."""
+    forges = _made(integrations.SECTIONS["forges"], _NOWHERE["forges"]).sources
+    return {**sources(), **{source.name: source for source in forges}}
 
 
 def _made(module: str, section: Mapping[str, Any]) -> Integration:

@@ -29,7 +29,7 @@ from responder.service.access import Access
 from responder.settings import Settings
 from responder.store.sqlite import SqliteStore
 from responder.wiring import App, build, open_store
-from responder.wiring.known import catalogue, sources
+from responder.wiring.known import catalogue, every_source, sources
 from responder.wiring.sandboxed import stage
 
 __all__ = [
@@ -52,7 +52,7 @@ Result = tuple[str, int, bool, str]  # playbook, line, whether it held, what was
 
 def playbook_schema() -> dict[str, Any]:
     """The JSON Schema of playbooks, with every action's parameters."""
-    return json_schema(catalogue(), sources())
+    return json_schema(catalogue(), every_source())
 
 
 # --------------------------------------------------------------------------- rehearsals

@@ -18,7 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 
+from responder.cli.root import cli
 from responder.model import Role
 from responder.wiring import load_settings
 from tests.doubles import github
@@ -251,3 +253,11 @@ def test_a_delivery_signed_for_another_hook_is_refused(shop: Shop) -> None:
     status, _ = shop.deliver(shop.waits(run), secret="of another hook")
     assert status == 401
     assert shop.server.door("vic", Role.VIEWER).get("/v1/incidents")["items"] == []
+
+
+def test_the_playbook_of_the_documentation_passes_the_lint(tmp_path: Path) -> None:
+    """A trigger may name a forge, although a forge makes no alerts of its own accord."""
+    file = tmp_path / "answer-deployments.yaml"
+    file.write_text(answering())
+    seen = CliRunner().invoke(cli, ["playbook", "lint", str(file)])
+    assert (seen.exit_code, "no problem" in seen.output) == (0, True), seen.output
