@@ -63,7 +63,7 @@ CATALOGUE: Mapping[str, ActionInfo] = {
         _action(
             "pipeline.run",
             Effect.CHANGE,
-            "image:string! options:map count:int flags:list urgent:bool",
+            "image:string! revision:string options:map count:int flags:list urgent:bool",
             "image:string digest:string run:string url:string",
         ),
         _action("image.trace", Effect.READ, "image:image", "revision:string sure:string"),
@@ -75,6 +75,19 @@ CATALOGUE: Mapping[str, ActionInfo] = {
             Effect.READ,
             "digest:list image:image expect_none:bool",
             "canary:list early:list rest:list elsewhere:list count:int",
+        ),
+        _action(
+            "change.propose",
+            Effect.CHANGE,
+            "image:image digest:string change:string base:image instead_of:string file:string",
+            "request:int url:string sha:string branch:string change:string repo:string",
+            undoable=True,
+        ),
+        _action(
+            "change.merge",
+            Effect.CHANGE,
+            "image:image change:string request:int! sha:string!",
+            "request:int url:string sha:string commit:string",
         ),
         _action("chat.post", Effect.CHANGE, "text:string!"),
     )

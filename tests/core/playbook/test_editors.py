@@ -24,6 +24,8 @@ SHIPPED = {
     "rebuild-image",
     "roll-out-everywhere",
     "patch-everywhere",
+    "bump-base",
+    "rebuild-vulnerable-image",
 }
 VALIDATOR = jsonschema.Draft7Validator(json_schema(CATALOGUE, SOURCES))
 
