@@ -16,6 +16,7 @@ from integrations.kubernetes.paths import collection
 from responder.clock import World
 from responder.model import Plan, Target
 from responder.ports import Action, ActionInfo, Call, Done, Integration, Kit, Pending
+from tests.real.api import Api
 from tests.real.cluster import ControlPlane
 from tests.real.waiting import eventually, wait_until
 
@@ -56,12 +57,16 @@ def account_for(
     *,
     skip: str = "",
     protected: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> str:
-    """The same for actions that are not set up yet; the guard on the account is in force."""
+    """The same for actions that are not set up yet; the guard on the account is in force.
+
+    `words` say what steps give to parameters that the guard asks about; see `rbac.uses`.
+    """
     name = f"responder-{secrets.token_hex(4)}"
     token = plane.token_for(namespace, name)
     if not skip:  # what lacks a right is refused before anything is asked of the guard
-        set_guard(plane, namespace, name, infos, protected)
+        set_guard(plane, namespace, name, infos, protected, words)
     for scope in ("namespace", "cluster"):
         found = rules(infos, scope, skip)
         _bind(plane, namespace, name, scope, found)
@@ -81,6 +86,7 @@ def set_guard(
     account: str,
     infos: Sequence[ActionInfo],
     protected: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> None:
     """The admission policy for one account, for these actions with all their parameters.
 
@@ -93,12 +99,12 @@ def set_guard(
         protected=("kube-system", *protected),
         unprotected=() if namespace in protected else (namespace,),  # here it is both
     )
-    words = {word for info in infos for right in info.permissions for word in right.when}
-    for item in guarding.guard(scope, guarding.need_of(scope, infos, words)):
+    used = {word for info in infos for right in info.permissions for word in right.when}
+    for item in guarding.guard(scope, guarding.need_of(scope, infos, {*used, *words})):
         plane.must("POST", collection(item["kind"]), item)
 
 
-def in_force(plane: ControlPlane, namespace: str, token: str) -> bool:
+def in_force(plane: Api, namespace: str, token: str) -> bool:
     """Whether the API server asks the guard by now: it refuses whatever carries the mark."""
     body = {"metadata": {"name": "trial", "annotations": {guarding.TRIAL: "x"}}}
     path = f"/api/v1/namespaces/{namespace}/configmaps?dryRun=All"
@@ -107,7 +113,7 @@ def in_force(plane: ControlPlane, namespace: str, token: str) -> bool:
 
 
 @contextmanager
-def _lent(plane: ControlPlane, namespace: str, account: str) -> Iterator[None]:
+def _lent(plane: Api, namespace: str, account: str) -> Iterator[None]:
     """The right to try a write, for the length of a block: an account may have none of its own."""
     name = f"{account}-trial"
     base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
@@ -120,7 +126,7 @@ def _lent(plane: ControlPlane, namespace: str, account: str) -> Iterator[None]:
         plane.must("DELETE", f"{base}/roles/{name}")
 
 
-def _may(plane: ControlPlane, token: str, namespace: str, rule: Mapping[str, Any]) -> bool:
+def _may(plane: Api, token: str, namespace: str, rule: Mapping[str, Any]) -> bool:
     """Whether the API server has read a role and its binding by now."""
     resource, _, sub = rule["resources"][0].partition("/")
     asked = {
