@@ -23,6 +23,7 @@ from responder.clock import SECOND, World
 from responder.errors import ResponderError, StepFailed
 from responder.sandbox.effects import Effects
 from responder.sandbox.forge_answers import Answers, zipped
+from responder.sandbox.forge_deployments import Deployments, head_of
 from responder.sandbox.forge_words import Artifact, Job, Run, when
 from responder.sandbox.pipeline import Order, rebuild
 
@@ -102,6 +103,8 @@ class Forge:
         self._links: dict[str, tuple[int, bytes]] = {}
         self._last = 1000
         self._answers = Answers(repo, self.workflow.file, self.workflow.name, world.clock.now())
+        branches = self.workflow.branches
+        self._deployments = Deployments(world, repo, self._number, branches, self._effects)
         self.app = web.Application()
         self._routes()
         self.storage = web.Application()
@@ -132,6 +135,7 @@ class Forge:
             ("POST", f"{run}/rerun-failed-jobs", self._rerun),
             ("GET", "/actions/artifacts/{artifact:[0-9]+}/zip", self._zip),
             ("GET", "/actions/jobs/{job:[0-9]+}/logs", self._log),
+            *self._deployments.routes(_root),
         ]
         for prefix in ("", "/api/v3"):  # github.com's form, and the one of a server of one's own
             for method, path, handler in table:
@@ -217,7 +221,7 @@ class Forge:
             number=number,
             title=self.workflow.run_name.format_map(inputs),
             branch=branch,
-            sha=hashlib.sha1(f"{self.repo}@{branch}".encode(), usedforsecurity=False).hexdigest(),
+            sha=head_of(self.repo, branch),
             inputs=inputs,
             created=now,
             updated=now,
