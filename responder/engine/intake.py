@@ -20,6 +20,7 @@ __all__ = ["Rules", "admit", "incident_key", "run_start"]
 
 HOUR = 3_600_000_000  # microseconds
 DEFAULT_KEY = ("cluster", "namespace", "workload")
+_OF_ALERT = frozenset({"source", "rule", "fingerprint"})
 DEFAULT_WINDOW = 30 * 60 * 1_000_000
 
 
@@ -79,12 +80,21 @@ def run_start(
         brakes=(Brake(limit=hourly, window=HOUR),) if hourly else (),
         storm=rules.storm,
         priority=priority,
+        once=not playbook.incident_again,
     )
 
 
-def incident_key(target: Target, parts: Sequence[str]) -> str:
-    """The text that alerts of one incident share; a pod stands in for an unknown workload."""
-    return "|".join([f"{part}={_part(target, part)}" for part in parts])
+def incident_key(target: Target, parts: Sequence[str], alert: Alert | None = None) -> str:
+    """The text that alerts of one incident share; a pod stands in for an unknown workload.
+
+    `source`, `rule` and `fingerprint` are parts of the alert, where one is given.
+    """
+    return "|".join(
+        [
+            f"{part}={_part(target, part) if part not in _OF_ALERT else getattr(alert, part, '')}"
+            for part in parts
+        ]
+    )
 
 
 def _part(target: Target, part: str) -> str:
@@ -99,7 +109,7 @@ def _opening(alert: Alert, playbook: Playbook | None) -> Opening | None:
         return None
     parts = playbook.incident_key if playbook else DEFAULT_KEY
     window = playbook.incident_window if playbook else DEFAULT_WINDOW
-    key = incident_key(alert.target, parts)
+    key = incident_key(alert.target, parts, alert)
     if not any(getattr(alert.target, part, "") for part in parts):
         key += f"|rule={alert.rule}"  # nothing known of the target: at least one kind of alert
     title = f"{for_terminal(cut(alert.rule, 120))} - {for_terminal(alert.target.label, 200)}"

@@ -51,6 +51,7 @@ class _Parts:
     manual: Mapping[str, InputSpec] | None = None
     key: tuple[str, ...] = DEFAULT_KEY
     window: int = DEFAULT_WINDOW
+    again: bool = True
     limits: Limits = field(default_factory=Limits)
     vars: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, Step] = field(default_factory=dict)
@@ -88,6 +89,7 @@ def check(
         manual=parts.manual,
         incident_key=parts.key,
         incident_window=parts.window,
+        incident_again=parts.again,
         mode=_mode(report, top),
         limits=parts.limits,
         vars=parts.vars,
@@ -123,12 +125,17 @@ def _mode(report: Report, top: Mapping[str, Node]) -> Mode:
 
 def _settings(report: Report, top: Mapping[str, Node], parts: _Parts) -> None:
     if "incident" in top:
-        found = reading.mapping(report, top["incident"], "incident", ("key", "window"))
+        found = reading.mapping(report, top["incident"], "incident", ("key", "window", "again"))
         if "key" in found:
             parts.key = _key(report, found["key"])
         if "window" in found:
             window = reading.duration(report, found["window"], "window", 0, _WEEK)
             parts.window = DEFAULT_WINDOW if window is None else window
+        if "again" in found:
+            again = found["again"].value
+            if not isinstance(again, bool):
+                report.add(found["again"], "PB012", "incident.again is true or false")
+            parts.again = again is not False
     if "limits" in top:
         parts.limits = _limits(report, top["limits"])
 

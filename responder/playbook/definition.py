@@ -121,6 +121,7 @@ class Playbook:
     text: str
     hash: str
     file: str
+    incident_again: bool = True  # a statement that its incident has heard before starts it again
 
     @property
     def fields(self) -> frozenset[str]:

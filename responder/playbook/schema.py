@@ -128,8 +128,9 @@ def _triggers(sources: Collection[str] | None) -> Schema:
 def _incident() -> Schema:
     key = _one_or_many(_words(INCIDENT_KEYS))
     return {
-        **_object({"key": key, "window": _DURATION}),
-        "description": "Which alerts are one incident, and for how long it stays open for more.",
+        **_object({"key": key, "window": _DURATION, "again": {"type": "boolean"}}),
+        "description": "Which alerts are one incident, for how long it stays open for more, and "
+        "whether a statement that it has heard before starts the playbook again.",
     }
 
 

@@ -59,11 +59,16 @@ class RunStart:
     person: str = ""  # who started it; empty: an alert did
     door: str = ""
     reason: str = ""
+    once: bool = False  # not again for a statement that this incident has heard before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """How an alert finds its incident: join the open one of this key within window, else open."""
+    """How an alert finds its incident: join the open one of this key within window, else open.
+
+    One that was resolved within the window before is opened again, unless the alert happened
+    before its end and was only delivered late.
+    """
 
     key: str
     window: int  # microseconds since the incident's last alert

@@ -40,14 +40,19 @@ def named(file: Path) -> str:
     return f"{file.parent.name}-{file.stem}"
 
 
+class Loader(yaml.SafeLoader):
+    """Reads `on`, `yes` and `true` as words."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def parts(file: Path) -> list[Any]:
     """The documents of a file; `on` stays a word, as GitHub reads it."""
-    loader = type("Loader", (yaml.SafeLoader,), {})
-    loader.yaml_implicit_resolvers = {
-        first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    return list(yaml.load_all(file.read_text(), loader))
+    return list(yaml.load_all(file.read_text(), Loader))
 
 
 def workflow(file: Path) -> dict[str, Any]:

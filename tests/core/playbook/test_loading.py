@@ -63,6 +63,17 @@ def test_a_scalar_means_what_yaml_1_2_says(text: str, value: Any) -> None:
     assert report.problems == []
 
 
+@pytest.mark.parametrize(
+    ("said", "again"), [("", True), (", again: true", True), (", again: false", False)]
+)
+def test_whether_a_statement_starts_a_playbook_again_is_the_playbook_s_word(
+    said: str, *, again: bool
+) -> None:
+    """Left out, it does."""
+    text = GOOD.replace("window: 30m}", f"window: 30m{said}}}", 1)
+    assert load_text(text, "p.yaml", CATALOGUE, SOURCES).incident_again is again
+
+
 def test_a_good_playbook_becomes_what_it_says() -> None:
     """Every key arrives in its place, with durations as numbers and steps in order."""
     playbook = load_text(GOOD, "p.yaml", CATALOGUE, SOURCES)

@@ -91,6 +91,7 @@ MISTAKES: tuple[tuple[str, str, str, str, str], ...] = (
     ("vars:\n  team: shop", "vars: ^[team]", "PB012", "expected a map, got a list", ""),
     ("waits_at: redeploy", "waits_at: ^7", "PB012", "expected text, got a number", "quotes"),
     ("starts: true", "starts: ^yes", "PB012", "expected true or false", "write true"),
+    ("window: 30m", "window: 30m, again: ^no", "PB012", "again is true or false", ""),
     ("  mark:", "  ^mark-it:", "PB013", '"mark-it" is no name', 'write "mark_it"'),
     ("contain-and", "^Contain_and", "PB013", "is no name", 'write "contain-and-rebuild"'),
     ("  mark:", "  ^finally_1:", "PB013", "could be mistaken", "another name"),

@@ -3,8 +3,8 @@
     python -m tests.core.store.accepting FOLDER COUNT [SYNCHRONOUS] [FIRST]
 
 Each acknowledged thing is one line on standard output, written after the store has answered:
-`alert ID`, `evidence SHA256`, `refused ID REASON`. Half-way it closes and opens the store again,
-so that a checkpoint and the end of a write-ahead log are part of the trace.
+`alert ID`, `evidence SHA256`, `refused ID REASON`. After three quarters it closes and opens the
+store again, so that a checkpoint and the end of a write-ahead log are part of the trace.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def main(folder: Path, count: int, synchronous: str, first: int) -> None:
     store = SqliteStore(folder / "responder.db", synchronous=synchronous, reserve=0)
     await store.open()
     for number in range(first, first + count):
-        if number - first == count // 2:
+        if number - first == count * 3 // 4:
             await store.close()
             await store.open()
         group = range(number * TOGETHER, (number + 1) * TOGETHER)

@@ -111,7 +111,7 @@ async def test_after_one_failed_flush_nothing_more_is_written(tmp_path: Path) ->
     said = inject(tmp_path, "fdatasync:error=EIO:when=10")
     kinds = [line[0] for line in said if line[0] != "evidence" and line[1].startswith("alr")]
     assert {"alert", "refused"} == set(kinds)
-    half = 6 * TOGETHER  # there the program closes the store and opens it again: a restart
+    half = 9 * TOGETHER  # there the program closes the store and opens it again: a restart
     assert set(kinds[kinds.index("refused") : half]) == {"refused"}
     assert set(kinds[half:]) == {"alert"}
     assert all("disk I/O error" in line[2] for line in said if line[0] == "refused")
