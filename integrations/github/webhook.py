@@ -96,11 +96,22 @@ def _protection(data: Mapping[str, object]) -> Iterator[int | str]:
     yield from _deployment(data)
 
 
+def _pull(data: Mapping[str, object]) -> Iterator[int | str]:
+    """Only its end: merged or closed, by whom ever.
+
+    https://docs.github.com/en/webhooks/webhook-events-and-payloads#pull_request
+    """
+    if data.get("action") == "closed":
+        for number in _number(data.get("number")):
+            yield f"#{number}"
+
+
 EVENTS: Mapping[str, Callable[[Mapping[str, object]], Iterator[int | str]]] = {
     "workflow_run": _run,
     "workflow_job": _job,
     "deployment_status": _deployment,
     "deployment_protection_rule": _protection,
+    "pull_request": _pull,
 }
 
 

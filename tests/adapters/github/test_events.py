@@ -65,7 +65,7 @@ def test_recorded_deliveries_of_every_event_are_understood() -> None:
     if folder is None:
         pytest.skip("no shared corpus")
     recorded = json.loads((folder / "openapi" / "github-webhook-examples.json").read_text())
-    wanted = {"workflow_run": 4, "workflow_job": 2, "deployment_status": 4}
+    wanted = {"workflow_run": 4, "workflow_job": 2, "deployment_status": 4, "pull_request": 1}
     for event in recorded:
         said = [
             hint({"x-github-event": event["name"]}, json.dumps(one).encode())
