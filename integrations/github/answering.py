@@ -32,6 +32,7 @@ INFO = ActionInfo(
     name="github.answer_deployment",
     summary="Approve or reject a deployment that waits at GitHub, by what the incidents know",
     effect=Effect.CHANGE,
+    stage="answered",
     params={
         "callback": Param(type="string", summary="address in the delivery", required=True),
         "environment": Param(type="string", summary="environment that it waits for", required=True),

@@ -22,6 +22,7 @@ _STAGES = {
     "rolled-out": "rolled out",
     "released": "released",
     "removed": "removed",
+    "answered": "answered",
     "ended": "run ended",
 }
 

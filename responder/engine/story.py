@@ -87,7 +87,7 @@ def _contains(run: RunState, event: Event) -> bool:
 
 
 _REACHED = {"contained": "contained", "built": "remediating", "rolled-out": "remediating"}
-_ENDS = {"rolled-out", "released", "removed"}
+_ENDS = {"rolled-out", "released", "removed", "answered"}
 _CLAIMS = {"contained", *_ENDS}  # said only of what was verified and leaves nothing open
 _AUDITED = {
     "apply_started": "apply",
@@ -120,7 +120,7 @@ def _held(run: RunState) -> set[str]:
 
 
 def _final_status(run: RunState) -> str:
-    """Resolved when the fix is out or the pod is gone; a contained incident stays contained."""
+    """Resolved when the fix is out, the pod is gone or a question answered; else as it was."""
     return "resolved" if run.outcome == "succeeded" and _held(run) & _ENDS else ""
 
 

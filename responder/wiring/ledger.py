@@ -1,4 +1,6 @@
-"""What the open incidents know of digests, runs and commits: read from the journals, never guessed.
+"""What incidents know of digests, runs and commits: read from their journals, never guessed.
+
+An incident counts until somebody closes it: what was replaced stays bad after it was repaired.
 
 It answers what no forge can: whether an incident is about an image, whether a gate let one through
 or refused it, and whether a run or a commit is the doing of one of our steps. Nothing that came
@@ -12,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from responder.ports import Known
-from responder.store.interface import Event, Store
+from responder.store.interface import Event, IncidentRow, Store
 
 __all__ = ["Ledger", "Told", "read"]
 
-_OPEN = ("open", "contained", "remediating")
-_INCIDENTS = 200  # of each status, the newest first
-_RUNS = 20  # of each incident, the newest first
+_OPEN = ("open", "contained", "remediating", "resolved")
+_PAGES = 5  # looked through for so many: questions of forges are incidents too, and know nothing
+_INCIDENTS = 100  # of each status, the newest first; what is not seen stays unanswered
+_ASKS = "github:"  # how the host of such a question begins
+_RUNS = 5  # of each incident, the newest first
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ class Ledger:
         passed: dict[str, int] = {}
         tied, ungated = [], []
         for status in _OPEN:
-            for row in await self._store.incidents(status=status, limit=_INCIDENTS):
+            for row in await self._rows(status):
                 steps = [
                     step
                     for one in await self._store.runs(incident=row.number, limit=_RUNS)
@@ -98,6 +102,18 @@ class Ledger:
             tied=tuple(sorted(tied)),
             ungated=tuple(sorted(ungated)),
         )
+
+    async def _rows(self, status: str) -> list[IncidentRow]:
+        """The newest incidents of a status that are about more than a forge's question."""
+        found: list[IncidentRow] = []
+        before = None
+        for _ in range(_PAGES):
+            page = await self._store.incidents(status=status, limit=_INCIDENTS, before=before)
+            found += [row for row in page if not str(row.target.get("host", "")).startswith(_ASKS)]
+            if len(page) < _INCIDENTS or len(found) >= _INCIDENTS:
+                break
+            before = page[-1].number
+        return found[:_INCIDENTS]
 
 
 def _blocks(step: Told) -> list[str]:

@@ -219,11 +219,13 @@ def test_a_rollout_is_recorded_with_its_states_and_its_deploy_job_is_approved(sh
     [review] = deployed.reviews[run.id]
     assert f"the gate of incident {story.number} let {builder.new} through" in review["comment"]
 
+    assert verdict.incident()["status"] == "resolved"
     status, told = shop.deliver(delivery)
     assert (status, told) == (202, {"alerts": []})
     assert dict(deployed.verdicts) == {f"{run.id} production approved": 1}
     print(f"deployments {dict(deployed.made)} states {dict(deployed.told)}")
     print(f"verdicts {dict(deployed.verdicts)}")
+    print(verdict.told())
 
 
 def test_others_deployments_are_rejected_on_a_blocked_digest_and_else_left_alone(
@@ -243,7 +245,7 @@ def test_others_deployments_are_rejected_on_a_blocked_digest_and_else_left_alone
         step = left.step("answer")
         assert step["result"]["answer"] == "none", left.told()
         assert "not ours to answer" in step["result"]["why"]
-        assert run.status == "waiting"
+        assert (run.status, left.incident()["status"]) == ("waiting", "open")
     assert dict(deployed.verdicts) == {f"{old.id} production rejected": 1}
 
 

@@ -106,6 +106,18 @@ async def test_a_digest_is_blocked_while_it_is_replaced_or_blocked(store: Sqlite
     assert (await ledger(SYSTEM, 0, "")).blocked == {OLD: one}
 
 
+async def test_questions_of_forges_do_not_crowd_out_what_is_known(store: SqliteStore) -> None:
+    """Two hundred newer incidents that only ask: the older one that replaces an image is seen."""
+    number = await kept(store, 1, BUILT)
+    await store.set_incident(number, NOW, status="resolved")
+    for at in range(2, 202):
+        [receipt] = await store.accept([item(at, start(), key=f"incident {at}")])
+        assert receipt.incident is not None
+        about = {"host": f"github:acme/shop production run {at}"}
+        await store.set_incident(receipt.incident, NOW, status="resolved", target=about)
+    assert (await Ledger(store)(SYSTEM, 4711, "")).blocked == {OLD: number}
+
+
 def test_a_journal_without_steps_or_with_strange_ones_is_read() -> None:
     """Events of the run itself say nothing here."""
     strange = [Event("run_created", NOW, {"target": {}}), Event("step_done", NOW, {"step": 7})]
