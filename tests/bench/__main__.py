@@ -21,6 +21,7 @@ FIGURES: Mapping[str, str] = {
     "contain": "containing.contain",
     "flood": "flooding.flood",
     "storm": "storm.storm",
+    "forge": "forge.forge",
 }
 
 
