@@ -175,6 +175,8 @@ class ProposeChange:
                 found = await forge.open(order)
         except Uncertain as lost:
             raise StepRetry(f"{lost}; the next try looks whether it was made") from lost
+        except NotFound as missing:  # planned on a moment ago, or made here: not shown yet
+            raise StepRetry(f"{missing}; it is looked for again") from missing
         if found.state == "closed":
             raise StepFailed(f"the {forge.terms.request} was closed by somebody: {found.url}")
         if found.state == "merged":
@@ -246,6 +248,8 @@ class ProposeChange:
         seen = plan.changes[0].precondition
         old = await forge.file(place.repo, place.file, seen["commit"])
         new = await forge.file(place.repo, place.file, found.sha)
+        if not found.files:
+            raise StepRetry(f"{forge.terms.request} {found.number} does not show its changes yet")
         if new.text != edited(old.text, wish) or found.files > 1:
             raise StepFailed(f"it proposes more than {place.file} with {wish.wanted}: {found.url}")
         residual = () if found.state == "merged" else (_UNMERGED,)

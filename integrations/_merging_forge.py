@@ -65,7 +65,7 @@ class Request:
     target: str
     state: str  # open | merged | closed
     commit: str = ""  # what the target branch got by it
-    files: int = 0  # how many files it changes; 0: not told
+    files: int = 0  # how many files it changes; 0: not told yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,10 @@ class Repositories(Protocol):
         ...
 
     async def request_of(self, repo: str, branch: str) -> Request | None:
-        """The newest request of a branch, whatever its state."""
+        """The newest request of a branch of this very repository, whatever its state.
+
+        A fork may have a branch of the same name, and anybody may propose from there.
+        """
         ...
 
     async def open(self, order: Order) -> Request:

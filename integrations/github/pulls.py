@@ -109,7 +109,7 @@ class PullRequests:
         what = f"look for the pull request of {branch}"
         path = f"/repos/{repo}/pulls"
         listed = await self._forge.ask(what, "GET", path, query=query, right=_PULLS)
-        mine = [request_from(one) for one in listed if one["head"]["ref"] == branch]
+        mine = [request_from(one) for one in listed if _is_from(one["head"], repo, branch)]
         return max(mine, key=lambda one: one.number) if mine else None
 
     async def open(self, order: Order) -> Request:
@@ -154,6 +154,15 @@ class PullRequests:
     def hint(self, repo: str, number: int) -> str:
         """`github:owner/repo:#7`."""
         return hint_of(repo, f"#{number}")
+
+
+def _is_from(head: Mapping[str, Any], repo: str, branch: str) -> bool:
+    """Whether a pull request comes from this very branch; GitHub's names have no case.
+
+    A fork that was deleted since is no repository any more: `repo` is null then.
+    """
+    home = (head.get("repo") or {}).get("full_name") or ""
+    return head["ref"] == branch and str(home).lower() == repo.lower()
 
 
 def request_from(data: Mapping[str, Any]) -> Request:

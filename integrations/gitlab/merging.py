@@ -82,7 +82,8 @@ class MergeRequests:
         path = f"{project_path(repo)}/merge_requests"
         what = f"look for the merge request of {branch}"
         listed = await self._client.get(what, path, source_branch=branch, state="all")
-        return request_from(listed[0]) if listed else None
+        own = [one for one in listed if one["source_project_id"] == one["target_project_id"]]
+        return request_from(own[0]) if own else None
 
     async def open(self, order: Order) -> Request:
         """See `Repositories.open`. Reviewers and labels are the project's own business."""

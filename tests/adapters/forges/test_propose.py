@@ -217,6 +217,40 @@ async def test_a_dockerfile_entry_of_another_repository_is_bounded_alike(kind: s
             await life.propose.plan(call)
 
 
+async def test_a_request_from_a_fork_with_the_same_branch_is_not_taken_for_ours(kind: str) -> None:
+    """Anybody may propose from a fork of theirs, under any name."""
+    async with forge(kind) as f, f.life() as life:
+        plan = await life.propose.plan(a_call())
+        first = await life.propose.apply(a_call(), plan)
+        [one] = f.requests
+        if kind == "github":
+            one["head"]["repo"] = {**one["head"]["repo"], "full_name": "acme/fork"}
+        else:
+            one["source_project_id"] = 99
+        one["state"] = "closed"
+        done = await life.propose.apply(a_call(), plan)
+        assert done.result["request"] == first.result["request"] + 1
+
+
+async def test_changes_that_are_not_counted_yet_are_waited_for(kind: str) -> None:
+    """A verdict is given on what was seen."""
+    async with forge(kind) as f, f.life() as life:
+        plan = await life.propose.plan(a_call())
+        done = await life.propose.apply(a_call(), plan)
+        f.requests[0].update({"changed_files": 0, "changes_count": None})
+        with pytest.raises(StepRetry, match="does not show its changes yet"):
+            await life.propose.verify(a_call(), plan, done.result)
+
+
+async def test_a_branch_that_shows_up_late_is_waited_for(kind: str) -> None:
+    """A replica that has not heard of it yet is no reason to end."""
+    async with forge(kind) as f:
+        f.git.hide_branches_for = 4
+        done = await f.proposed_by(a_call(), lives=9)
+        assert done.result["request"] == 1
+        assert (f.made["push"], f.made["open"], len(f.git.own())) == (1, 1, 1)
+
+
 @pytest.mark.parametrize("knob", ["hide_requests_for", "hide"])
 async def test_a_list_that_is_behind_makes_no_second_one(kind: str, knob: str) -> None:
     """The forge's own refusal is what counts, and is waited for."""
