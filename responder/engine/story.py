@@ -16,7 +16,7 @@ from responder.model import VerdictLevel
 from responder.store.interface import AuditEntry, Event, IncidentPatch, TimelineEntry
 from responder.text import cut
 
-__all__ = ["audit", "patch", "tell"]
+__all__ = ["audit", "patch", "reached", "tell"]
 
 _LIMIT = 600  # characters of one line
 Data = Mapping[str, Any]
@@ -59,7 +59,7 @@ def patch(run: RunState, events: Sequence[Event]) -> IncidentPatch | None:
         match event.type:
             case "target_resolved":
                 target = event.data["target"]
-            case "step_done" if stage and (stage not in _CLAIMS or _holds(event)):
+            case "step_done" if reached(run, event):
                 stages[stage] = event.at
                 status = _REACHED.get(stage, status)
             case "apply_started" if stage == "built":
@@ -77,6 +77,12 @@ def patch(run: RunState, events: Sequence[Event]) -> IncidentPatch | None:
     if not status and target is None and not stages:
         return None
     return IncidentPatch(status=status, target=target, stages=stages, only_from=only_from)
+
+
+def reached(run: RunState, event: Event) -> str:
+    """The stage that an end of a step has reached, if it says so and what it claims holds."""
+    stage = run.steps[event.data["step"]].stage if event.type == "step_done" else ""
+    return stage if stage not in _CLAIMS or _holds(event) else ""
 
 
 _TRUTHS = {"truth_changed", "truth_ended"}

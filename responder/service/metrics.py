@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from responder.clock import SECOND
+from responder.engine import story
 from responder.engine.state import RunState
 from responder.store.interface import Event
 
@@ -51,7 +52,9 @@ class Metrics:
         )
         self.step_seconds = _histogram("step", "First apply to end", "action outcome", _SLOW, make)
         self.approval_wait = _histogram("approval_wait", "From asking to answer", "", _SLOW, make)
-        self.stage_seconds = _histogram("stage", "Run's start to a stage", "stage", _SLOW, make)
+        self.stage_seconds = _histogram(
+            "stage", "From the run's start until a step had reached a stage", "stage", _SLOW, make
+        )
         self.last_event = Gauge(
             "responder_source_last_event_timestamp_seconds",
             "When a hook was last heard",
@@ -145,9 +148,9 @@ def _step_end(metrics: Metrics, run: RunState, event: Event) -> None:
     use = run.definition(step.id).use
     seconds = max(event.at - step.started, 0) / SECOND
     metrics.step_seconds.labels(use, outcome).observe(seconds)
-    if event.type == "step_done" and step.stage:
+    if stage := story.reached(run, event):
         since = max(event.at - run.created, 0) / SECOND
-        metrics.stage_seconds.labels(step.stage).observe(since)
+        metrics.stage_seconds.labels(stage).observe(since)
 
 
 def _looked(metrics: Metrics, run: RunState, event: Event) -> None:

@@ -46,8 +46,13 @@ def incident(row: IncidentRow) -> Shown:
         "last_alert": iso(row.last_alert),
         "alerts": row.alerts,
         "target": dict(row.target),
-        "stages": {name: iso(at) for name, at in sorted(row.stages.items(), key=_second)},
+        "stages": {name: iso(at) for name, at in sorted(_stages(row).items(), key=_second)},
     }
+
+
+def _stages(row: IncidentRow) -> dict[str, int]:
+    """When each stage was reached, from being detected on."""
+    return {"detected": row.opened, **row.stages}
 
 
 def _second(pair: tuple[str, int]) -> int:

@@ -293,7 +293,7 @@ def check_redeployed(all_: World, story: Story, old: set[str]) -> None:
 def check_told(all_: World, story: Story, incident: Json, stages: list[str]) -> None:
     """The incident is resolved, each stage has its time, and the audit says who said yes."""
     assert incident["status"] == "resolved"
-    assert list(incident["stages"]) == [*stages, "ended"]
+    assert list(incident["stages"]) == ["detected", *stages, "ended"]
     assert all_.approver.get("/v1/audit/verification")["ok"]
     lines = all_.approver.get("/v1/audit?limit=200")["items"]
     asked = [line for line in lines if line["verb"] == "approved"]
