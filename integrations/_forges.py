@@ -30,8 +30,12 @@ _SHARED = (PipelineRun, DeploymentRecord, ProposeChange, MergeChange)
 def setup(section: Mapping[str, Any], world: World, kit: Kit) -> Integration:
     """Everything that all forges bring, as one; a kind's module is loaded only where it is used.
 
-    A table without a `kind` is a GitHub. Raises `ConfigError` that names the table and key.
+    A table without a `kind` is a GitHub. Without any table the actions on changes are there all the
+    same, and say so where they are used: shipped playbooks name them for those who have a forge.
+    Raises `ConfigError` that names the table and key.
     """
+    if not section:
+        return Integration(actions=(ProposeChange({}, ()), MergeChange({}, ())))
     kinds = {name: _kind(name, table) for name, table in section.items()}
     for route in kit.images:
         if route.forge not in kinds:

@@ -152,7 +152,7 @@ def _actions(fleet: Fleet, kit: Kit) -> tuple[Action, ...]:
         mark.Mark(fleet, mark.ANNOTATE),
         cut_flows.CutFlows(fleet, kit.evidence),
         probe_network.ProbeNetwork(fleet),
-        find_workloads.FindWorkloads(fleet),
+        find_workloads.FindWorkloads(fleet, kit.images),
         await_image.AwaitImage(fleet),
         reconcile_flux.ReconcileFlux(fleet),
     )

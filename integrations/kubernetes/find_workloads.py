@@ -3,24 +3,27 @@
 
 A campaign is a playbook: this step finds, and `kubernetes.redeploy` with `for_each` and `at_once`
 goes through `canary`, `early` and `rest`, each workload a step of its own with its own plan, proof
-and place in the journal. What others own is not in a wave; it is named with what must be done.
+and place in the journal. What others own is not in a wave; it is named with what must be done, and
+where the image map knows the file, with the change that a pull request proposes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from integrations.kubernetes import rollout
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.fleet import Fleet
 from integrations.kubernetes.paths import collection
+from integrations.kubernetes.proposing import roads, with_changes
 from integrations.kubernetes.rights import right
 from integrations.kubernetes.spreading import Found, Seen, spread, waves
 from integrations.kubernetes.together import together
 from responder.errors import StepFailed
 from responder.model import Effect, Plan, Verdict, VerdictLevel
-from responder.ports import ActionInfo, Call, Done, Param, Pending
+from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending
 from responder.text import for_terminal, suggestion
 
 __all__ = ["INFO", "FindWorkloads"]
@@ -47,6 +50,9 @@ INFO = ActionInfo(
         ),
         "canary": Param(type="int", summary="how many go first, alone", default=1),
         "early": Param(type="int", summary="percent of the others that go second", default=10),
+        "patched": Param(
+            type="image", summary="what shall run instead, repository@sha256:…: for `changes`"
+        ),
         "expect_none": Param(
             type="bool", summary="nothing may be left: what is, stays open", default=False
         ),
@@ -58,6 +64,10 @@ INFO = ActionInfo(
         "elsewhere": Param(type="list", summary="not ours to patch: owner, and what to do instead"),
         "count": Param(type="int", summary="how many are in the waves"),
         "clusters": Param(type="list", summary="the clusters that were looked in"),
+        "changes": Param(type="list", summary="to propose for those: change, image, digest"),
+        "applications": Param(type="list", summary="of Argo CD, that bring such a change"),
+        "flux": Param(type="list", summary="objects of Flux that bring such a change"),
+        "awaited": Param(type="list", summary="those elsewhere that such a change mends"),
     },
     permissions=tuple(
         right(kind, "list", why="see what runs the image", scope="cluster") for kind in _READ
@@ -72,12 +82,14 @@ class FindWorkloads:
     """Lists and sorts. Never changes anything, and never takes a tag for a digest."""
 
     fleet: Fleet
+    images: Sequence[ImageRoute] = ()  # the image map: what may be proposed, and where
     info: ActionInfo = INFO
 
     async def plan(self, call: Call) -> Plan:
         """An empty plan. Raises `StepFailed` without a digest, a known cluster or the rights."""
         digests, clusters = _digests(call), self._clusters(call)
         _shares(call)
+        _patched(call)
         for cluster in clusters:
             await self._require(cluster)
         return Plan(
@@ -95,6 +107,7 @@ class FindWorkloads:
             found = await self._found(call, cluster)
             places += [one.to_json(cluster) for one in found.places]
             elsewhere += [one.to_json(cluster) for one in found.elsewhere]
+        elsewhere = with_changes(elsewhere, self.images)
         first, second, rest = waves(places, canary=canary, early=early)
         return Done(
             result={
@@ -104,6 +117,7 @@ class FindWorkloads:
                 "elsewhere": elsewhere,
                 "count": len(places),
                 "clusters": list(self._clusters(call)),
+                **roads(elsewhere, _patched(call)),
             }
         )
 
@@ -179,6 +193,12 @@ def _digests(call: Call) -> frozenset[str]:
     if not found:
         raise StepFailed("no digest: a tag may mean another image elsewhere, so none is looked for")
     return found
+
+
+def _patched(call: Call) -> str:
+    """The digest of what shall run instead, empty where the step does not say."""
+    image = str(call.params.get("patched") or "")
+    return rollout.pinned(image).rpartition("@")[2] if image else ""
 
 
 def _shares(call: Call) -> tuple[int, float]:

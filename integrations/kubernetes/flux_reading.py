@@ -15,7 +15,18 @@ from typing import Any
 from integrations._scans.model import at, objects
 from responder.text import for_terminal, veiled
 
-__all__ = ["REQUESTED", "Link", "Look", "Stage", "judge", "parent", "source", "suspended"]
+__all__ = [
+    "REQUESTED",
+    "Link",
+    "Look",
+    "Stage",
+    "judge",
+    "moved_on",
+    "parent",
+    "revision_of",
+    "source",
+    "suspended",
+]
 
 REQUESTED = "reconcile.fluxcd.io/requestedAt"
 _LABELS = "kustomize.toolkit.fluxcd.io"
@@ -75,27 +86,62 @@ def suspended(item: Mapping[str, Any]) -> bool:
     return at(item, "spec/suspend") is True
 
 
-def judge(chain: Sequence[tuple[Link, Mapping[str, Any]]], token: str, revision: str = "") -> Look:
+def judge(
+    chain: Sequence[tuple[Link, Mapping[str, Any]]],
+    token: str,
+    revision: str = "",
+    before: str = "",
+) -> Look:
     """What a chain shows, the repository's end first; the first that is not done decides.
 
     `token` is what was asked with, empty when nobody was asked. A revision is looked for where
-    there is one: in what was fetched and in what a Kustomization applied, or a chart's version.
+    there is one: in what was fetched, or a chart's version. What was fetched since `before` and is
+    not the revision came after it, since a branch only goes on; it is what must be applied then.
     """
+    fetched = _fetched(chain)
     for link, item in chain:
-        look = _one(link, item, token, revision if _has_revision(link, chain) else "")
+        look = _one(link, item, token)
+        if look.stage is Stage.DONE:
+            look = _at(link, item, fetched, revision, before)
         if look.stage is not Stage.DONE:
             return look
     return Look(Stage.DONE, "applied and ready")
 
 
-def _has_revision(link: Link, chain: Sequence[tuple[Link, Mapping[str, Any]]]) -> bool:
-    """A HelmRelease behind others has a chart's version, and only Git has commits."""
-    if link.kind == "HelmRelease":
-        return len(chain) == 1
-    return chain[0][0].kind == "GitRepository"
+def moved_on(chain: Sequence[tuple[Link, Mapping[str, Any]]], revision: str) -> str:
+    """That another revision than the asked one was fetched, in words; nothing when it is that."""
+    fetched = _fetched(chain)
+    if not revision or not fetched or _names(fetched, revision):
+        return ""
+    return (
+        f"{chain[0][0].label} is at {for_terminal(fetched, 80)}, fetched after {revision[:12]} was "
+        "there: the branch has moved on"
+    )
 
 
-def _one(link: Link, item: Mapping[str, Any], token: str, revision: str) -> Look:
+def _fetched(chain: Sequence[tuple[Link, Mapping[str, Any]]]) -> str:
+    link, item = chain[0]
+    return revision_of(link, item) if link.kind == "GitRepository" else ""
+
+
+def _at(link: Link, item: Mapping[str, Any], fetched: str, revision: str, before: str) -> Look:
+    """Whether an object that is ready is so at what it has to be at."""
+    found = revision_of(link, item)
+    wanted = revision
+    if link.kind == "GitRepository":
+        fine = not revision or _names(found, revision) or found != before
+    elif link.kind == "Kustomization":
+        wanted = fetched
+        fine = not fetched or found == fetched
+    else:
+        fine = bool(fetched) or not revision or _names(found, revision)
+    if fine:
+        return Look(Stage.DONE, f"{link.label} is ready")
+    shown = for_terminal(found, 80) or "nothing"
+    return Look(Stage.GOING, f"{link.label} is at {shown}, not yet at {for_terminal(wanted, 60)}")
+
+
+def _one(link: Link, item: Mapping[str, Any], token: str) -> Look:
     status = item.get("status") or {}
     if suspended(item):
         return Look(Stage.FAILED, f"{link.label} is suspended: its owner has to resume it")
@@ -112,10 +158,6 @@ def _one(link: Link, item: Mapping[str, Any], token: str, revision: str) -> Look
         return Look(Stage.ILL, f"{link.label} is not ready: {_said(ready)}")
     if ready.get("status") != "True":
         return Look(Stage.GOING, f"{link.label}: {_said(ready) if ready else 'not judged yet'}")
-    found = _revision(link, status)
-    if revision and not _names(found, revision):
-        shown = for_terminal(found, 80) or "nothing"
-        return Look(Stage.GOING, f"{link.label} is at {shown}, not yet at {revision[:12]}")
     return Look(Stage.DONE, f"{link.label} is ready")
 
 
@@ -129,7 +171,9 @@ def _condition(status: Mapping[str, Any], kind: str, generation: int) -> Mapping
     return {}
 
 
-def _revision(link: Link, status: Mapping[str, Any]) -> str:
+def revision_of(link: Link, item: Mapping[str, Any]) -> str:
+    """What an object has fetched, applied or tried last, in Flux's words."""
+    status = item.get("status") or {}
     if link.kind == "GitRepository":
         return str(at(status, "artifact/revision") or "")
     key = "lastAppliedRevision" if link.kind == "Kustomization" else "lastAttemptedRevision"

@@ -96,6 +96,7 @@ class ReconcileFlux:
                 "chain": [[link.kind, link.namespace, link.name] for link, _ in chain],
                 "uids": [item["metadata"]["uid"] for _, item in chain],
                 "revision": revision,
+                "before": flux_reading.revision_of(*chain[0]),
                 "within": seconds,
             },
         )
@@ -124,10 +125,11 @@ class ReconcileFlux:
             chain = await _read_again(api, state)
         except StepRetry as silent:
             return _in_time(state, now, str(silent))
-        look = flux_reading.judge(chain, state["token"], state["revision"])
+        look = flux_reading.judge(chain, state["token"], state["revision"], state["before"])
         if look.stage is Stage.DONE:
             end, item = chain[-1]
-            return Done(result={"object": f"{end.kind}/{end.name}", "revision": _applied(item)})
+            applied = flux_reading.revision_of(end, item)
+            return Done(result={"object": f"{end.kind}/{end.name}", "revision": applied})
         ill = look.stage is Stage.ILL
         since = (state["ill"] or now) if ill else 0
         if look.stage is Stage.FAILED or (ill and now > since + int(_PASSES * SECOND)):
@@ -137,11 +139,16 @@ class ReconcileFlux:
     async def verify(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Verdict:
         """Read it afresh. What the pods run is for `kubernetes.await_image` to say."""
         chain = await _read_again(self._api(call), plan.data)
-        look = flux_reading.judge(chain, "", plan.data["revision"])
+        revision = str(plan.data["revision"])
+        look = flux_reading.judge(chain, "", revision, plan.data["before"])
         if look.stage is not Stage.DONE:
             raise StepFailed(look.words)
-        checks = {link.label: _applied(item) or "ready" for link, item in chain}
-        return Verdict(level=VerdictLevel.APPLIED, checks=checks)
+        checks = {
+            link.label: flux_reading.revision_of(link, item) or "ready" for link, item in chain
+        }
+        later = flux_reading.moved_on(chain, revision)
+        residual = (*plan.residual, *((later,) if later else ()))
+        return Verdict(level=VerdictLevel.APPLIED, residual=residual, checks=checks)
 
     async def undo(self, call: Call, plan: Plan, result: Mapping[str, Any]) -> Done | Pending:
         """There is none: looking earlier changed nothing that would not have come by itself."""
@@ -210,11 +217,6 @@ async def _read_again(api: Api, data: Mapping[str, Any]) -> list[tuple[Link, Jso
             raise StepFailed(f"{link.label} was made anew while it was watched")
         found.append((link, item))
     return found
-
-
-def _applied(item: Json) -> str:
-    status = item.get("status") or {}
-    return str(status.get("lastAppliedRevision") or status.get("lastAttemptedRevision") or "")
 
 
 def _in_time(state: Mapping[str, Any], now: int, words: str) -> Pending:

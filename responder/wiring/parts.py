@@ -45,7 +45,7 @@ __all__ = [
 
 
 # Shipped playbooks name their actions for those who have them; used without a table they say so.
-_ALWAYS = frozenset({"argocd", "flux"})
+_ALWAYS = frozenset({"argocd", "flux", "forges"})
 # https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

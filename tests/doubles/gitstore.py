@@ -32,6 +32,7 @@ class GitStore:
     branches: dict[str, str] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
     hide_branches_for: int = 0  # looks at a new branch that say it is not there
+    roots: dict[str, str] = field(default_factory=dict)  # commit -> where its branch began
 
     def __post_init__(self) -> None:
         """Make the first commit of the main branch."""
@@ -45,17 +46,20 @@ class GitStore:
 
     def push(self, branch: str, start: str, file: str, text: str) -> str:
         """Commit one file onto a commit and let the branch point there."""
-        self.branches[branch] = self.store({**self.commits[start], file: text})
-        return self.branches[branch]
+        made = self.store({**self.commits[start], file: text})
+        self.roots[made] = self.roots.get(start, start)
+        self.branches[branch] = made
+        return made
 
     def edit(self, file: str, text: str) -> str:
         """Somebody else commits to the main branch."""
         return self.push(MAIN, self.branches[MAIN], file, text)
 
     def merge(self, sha: str) -> str:
-        """Take a commit's files into the main branch and return what that got."""
-        base = self.commits[self.branches[MAIN]]
-        self.branches[MAIN] = self.store({**base, **self.commits[sha]})
+        """Take what a branch changed into the main branch and return what that got."""
+        root, base = self.commits[self.roots.get(sha, sha)], self.commits[self.branches[MAIN]]
+        own = {file: text for file, text in self.commits[sha].items() if root.get(file) != text}
+        self.branches[MAIN] = self.store({**base, **own})
         return self.branches[MAIN]
 
     def shown(self, branch: str) -> str | None:

@@ -6,8 +6,10 @@ an account with the declared rights. One workload's rollout fails.
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,16 @@ from responder.service import Who
 from responder.settings import Settings
 from responder.store.interface import Event
 from responder.wiring import load_settings
+from tests.adapters.flux.cluster import Flux
 from tests.adapters.kubernetes import stage
-from tests.journeys.real import Server, Story, grant, serving
+from tests.doubles.github_pulls import Pulls
+from tests.journeys.gitops import FILES, Outside, hands, outside
+from tests.journeys.real import Hosted, Server, Story, grant, hosted, serving
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 from tests.real.waiting import wait_until
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(420)]
 
 BEN = Who(person="ben", role=Role.ADMIN, door="test")
 LABEL = "responder.dev/quarantine"
@@ -40,11 +45,17 @@ NAMES = (
     *(("DaemonSet", f"daemonset-{n}") for n in range(4)),
     *(("CronJob", f"cronjob-{n}") for n in range(6)),
 )
+TRACKED = "argocd.argoproj.io/tracking-id"
+FLUX = "kustomize.toolkit.fluxcd.io"
+# each but the last is in the image map: what others own is mended in the file that it comes from
 GITOPS: Mapping[str, Mapping[str, Any]] = {
-    "argo": {"annotations": {"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/argo"}},
-    "flux": {"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}},
+    "argo": {"annotations": {TRACKED: "argo:apps/Deployment:NAMESPACE/argo"}},
+    "auto": {"annotations": {TRACKED: "auto:apps/Deployment:NAMESPACE/auto"}},
+    "flux": {"labels": {f"{FLUX}/name": "shop", f"{FLUX}/namespace": "NAMESPACE"}},
     "helm": {"annotations": {"meta.helm.sh/release-name": "shop"}},
+    "lost": {"annotations": {"meta.helm.sh/release-name": "lost"}},
 }
+MENDED = ("argo", "auto", "flux", "helm")
 ISOLATE = """steps:
   isolate:
     use: kubernetes.quarantine_pod
@@ -67,6 +78,7 @@ namespaces = ["{namespace}"]
 [guards]
 mode = "enforce"
 ready_share = 1.0
+{outside}
 """
 
 
@@ -89,6 +101,12 @@ class Place:
     plane: ControlPlane
     namespace: str
     settings: Settings
+    host: Hosted[Outside]
+
+    @property
+    def pulls(self) -> Pulls:
+        """What was committed and proposed."""
+        return self.host.value.pulls
 
     def path(self, kind: str, name: str = "") -> str:
         """Where an object lives."""
@@ -123,8 +141,19 @@ def image_of(item: Mapping[str, Any]) -> str:
 
 
 @pytest.fixture
-def place(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Place:
-    """Forty workloads, three that others own, one suspect, and the product's account."""
+def place(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Place]:
+    """Forty workloads, five that others own, one suspect, and the product's account."""
+    with hosted(lambda: outside(OLD_DIGEST)) as host:
+        host.value.app("argo", namespace)
+        host.value.app("auto", namespace, automated={"selfHeal": True})
+        Flux(control_plane, namespace).make()
+        yield set_up(control_plane, namespace, tmp_path, host)
+
+
+def set_up(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path, host: Hosted[Outside]
+) -> Place:
+    """The stage of one campaign."""
     stage.bare(control_plane, namespace, bound=True)
     for kind, name in NAMES:
         if kind == "CronJob":
@@ -135,13 +164,17 @@ def place(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Place:
     (tmp_path / "playbooks/roll-out-everywhere.yaml").write_text(playbook())
     token = control_plane.token_for(namespace, "responder")
     kubeconfig = control_plane.kubeconfig(token)
-    text = CONFIG.format(folder=tmp_path, kubeconfig=kubeconfig, namespace=namespace)
+    world = host.value
+    text = CONFIG.format(
+        folder=tmp_path, kubeconfig=kubeconfig, namespace=namespace, outside=world.config()
+    )
     (tmp_path / "config.toml").write_text(text)
-    settings = load_settings(tmp_path / "config.toml", environ={})
-    made = Place(control_plane, namespace, settings)
+    settings = load_settings(tmp_path / "config.toml", environ=world.secrets())
+    made = Place(control_plane, namespace, settings, host)
     for name, marks in GITOPS.items():
         stage.workload(control_plane, namespace, "Deployment", name, replicas=1)
-        control_plane.must("PATCH", made.path("Deployment", name), {"metadata": dict(marks)})
+        mine = json.loads(json.dumps(marks).replace("NAMESPACE", namespace))
+        control_plane.must("PATCH", made.path("Deployment", name), {"metadata": mine})
     with serving(settings) as server:
         grant(control_plane, (namespace, "responder"), namespace, server.app)
     rule = {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["patch"]}
@@ -206,7 +239,7 @@ def test_a_campaign_stops_at_the_first_failure_and_nothing_goes_back(place: Plac
             said = journal(server, "apply_started", "step_done", "step_failed")
             check_order(said)
             check_stop(said, story, place.all(), before)
-            check_gitops(story, place.all(), before)
+            check_gitops(place, story, before)
             wait_until(place.isolated, "the quarantine to be restored", 60)
             assert story.step("release")["status"] == "skipped"
         ill.clear()
@@ -256,24 +289,42 @@ def check_stop(
         assert now[name]["metadata"]["generation"] == before[name]["metadata"]["generation"] + 1
 
 
-def check_gitops(story: Story, now: dict[str, Any], before: dict[str, Any]) -> None:
-    """Not one byte of theirs is ours, and what must be done there is said."""
+def check_gitops(place: Place, story: Story, before: dict[str, Any]) -> None:
+    """Not one byte of theirs is ours: each has a pull request, and nothing was merged."""
+    now = place.all()
     for name in GITOPS:
         assert now[name]["spec"] == before[name]["spec"]
         assert KEY not in now[name]["metadata"].get("annotations", {})
+    assert place.pulls.git.made == Counter(fork=4, push=4, open=4)
+    proposed = {commit: place.pulls.git.commits[commit] for commit in branches(place)}
+    base = place.pulls.git.commits[place.host.value.head]
+    told = [{f for f, text in files.items() if text != base[f]} for files in proposed.values()]
+    assert sorted(map(tuple, told)) == sorted((FILES[name],) for name in MENDED)
+    assert all(stage.NEW.rpartition("@")[2] in str(files) for files in proposed.values())
+    assert story.step("merge")["status"] == "skipped"
+    assert place.host.value.argo.syncs.total() == 0
     text = "\n".join(story.step("find")["residual"])
-    assert "Deployment/argo" in text
-    assert "(Argo CD) still runs the image: open a pull request to its source" in text
-    assert "(Flux) still runs the image: open a pull request" in text
-    assert "(Helm) still runs the image: open a pull request to the values of release shop" in text
+    for name, owner in (("argo", "Argo CD"), ("flux", "Flux"), ("helm", "Helm")):
+        assert f"Deployment/{name} in {place.namespace}" in text
+        assert f'({owner}) still runs the image: the change "{name}" of the image map' in text
+    assert "(Helm) still runs the image: open a pull request to the values of release lost" in text
     assert "Pod/solo" not in text  # in quarantine: evidence, no place to roll out
     last = "\n".join(story.step("finally_1")["residual"])
     assert "still runs the image" in last
 
 
+def branches(place: Place) -> list[str]:
+    """The newest commit of every branch that was made."""
+    git = place.pulls.git
+    return [git.branches[name] for name in git.own()]
+
+
 def test_a_second_campaign_takes_what_the_first_one_left(place: Place) -> None:
-    """All forty by digest at the end, and the quarantine is released only then."""
-    with FakeKubelet(place.plane, place.namespace):
+    """All forty by digest, what others own by its own tool, and then the quarantine ends."""
+    with (
+        FakeKubelet(place.plane, place.namespace),
+        hands(place.plane, place.namespace, place.host.value),
+    ):
         wait_until(lambda: running(place), "every pod to run", 120)
         for name in ("deployment-00", "deployment-01"):  # as an earlier campaign left them
             item = place.plane.must("GET", place.path("Deployment", name))
@@ -282,9 +333,45 @@ def test_a_second_campaign_takes_what_the_first_one_left(place: Place) -> None:
         wait_until(lambda: running(place, ahead=2), "the first two to run the new image", 120)
         with serving(place.settings) as server:
             story = started(place, server)
+            merged(story, server, len(MENDED))
             story.ended(300)
             now = place.all()
             assert {image_of(now[name]) for _, name in NAMES} == {stage.NEW}
             assert KEY not in now["deployment-00"]["metadata"].get("annotations", {})
-            assert len(journal(server, "apply_started")) == 38
+            waves = [step for _, step in journal(server, "apply_started") if step.startswith(WAVES)]
+            assert len(waves) == 38
             assert not place.isolated()
+            check_arrival(place, story, now)
+
+
+def merged(story: Story, server: Server, count: int) -> None:
+    """A person says yes to each pull request, once every wave has ended."""
+    ben = server.door("ann", Role.APPROVER)
+
+    def asked() -> bool:
+        run = story.run()
+        assert not run["outcome"], story.told()
+        asks = [one for one in run["steps"] if one["id"].startswith("merge[")]
+        return len(asks) == count
+
+    wait_until(asked, "every pull request to be asked about", 240)
+    for number in range(count):
+        story.approve(f"merge[{number}]", ben)
+
+
+def check_arrival(place: Place, story: Story, now: dict[str, Any]) -> None:
+    """Each mended by one merge, brought by its tool, proven by its pods; the fifth stays open."""
+    world = place.host.value
+    for name in MENDED:
+        assert image_of(now[name]) == stage.NEW
+        assert KEY not in now[name]["metadata"].get("annotations", {})
+    assert image_of(now["lost"]) == stage.OLD
+    assert world.pulls.git.made == Counter(fork=4, push=4, open=4, merge=4)
+    [mark] = world.argo.syncs  # one sync of one application; the other one syncs by itself
+    assert world.argo.syncs[mark] == 1
+    assert [order["revision"] in world.pulls.git.commits for order in world.argo.orders] == [True]
+    arrived = [one for one in story.run()["steps"] if one["id"].startswith("arrive[")]
+    assert [one["verdict"] for one in arrived] == ["enforced"] * 4
+    last = "\n".join(story.step("finally_1")["residual"])
+    assert "Deployment/lost" in last
+    assert "Deployment/argo" not in last

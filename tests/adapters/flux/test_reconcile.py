@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from integrations.kubernetes import reconcile_flux
+from integrations.kubernetes.flux_reading import REQUESTED
 from responder.errors import Conflict, StepFailed
 from responder.model import VerdictLevel
 from responder.ports import Action, Call, Done, Integration, Pending
-from tests.adapters.flux.cluster import COMMIT, OLD, REQUESTED, Flux, path
+from tests.adapters.flux.cluster import COMMIT, OLD, Flux, path
 from tests.adapters.flux.receiver import TOKEN, running
 from tests.adapters.kubernetes import asking, stage
 from tests.real.cluster import ControlPlane
@@ -59,7 +60,7 @@ async def test_flux_is_asked_once_and_followed_until_the_commit_is_applied(
         assert flux.asked("GitRepository") == token
         assert "GitRepository" in await words(doer, call, pending)
         flux.write("GitRepository", commit=OLD)
-        assert f"is at main@sha1:{OLD}, not yet at cccccccccccc" in await words(doer, call, pending)
+        assert f"is at main@sha1:{OLD}, not yet at {COMMIT}" in await words(doer, call, pending)
         flux.write("GitRepository", commit=COMMIT)
         assert "Kustomization" in await words(doer, call, pending)
         flux.write("Kustomization", commit=OLD)
@@ -80,6 +81,25 @@ async def test_flux_is_asked_once_and_followed_until_the_commit_is_applied(
         now = flux.item(kind)
         assert now["spec"] == item["spec"]
         assert set(now["metadata"].get("annotations") or {}) == {REQUESTED}
+
+
+async def test_a_branch_that_went_on_is_followed_and_said(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    """Somebody merged after us: what was fetched since holds ours, and has to be applied."""
+    flux = Flux(control_plane, namespace).make()
+    call = a_call(namespace)
+    later = "d" * 40
+    async with asking.responder(control_plane, namespace, "reconcile_flux") as made:
+        doer, plan, pending = await begun(made, call)
+        flux.write("GitRepository", commit=later)
+        flux.write("Kustomization", commit=COMMIT)
+        assert f"not yet at main@sha1:{later}" in await words(doer, call, pending)
+        flux.write("Kustomization", commit=later)
+        done = await doer.poll(call, pending.state)
+        assert isinstance(done, Done)
+        verdict = await doer.verify(call, plan, done.result)
+        assert "the branch has moved on" in verdict.residual[0]
 
 
 async def test_a_helm_release_is_reached_through_what_applies_it(
