@@ -20,7 +20,7 @@ from integrations.registry.attesting import Verify
 from integrations.registry.client import Described, Registries
 from integrations.registry.inspecting import PULL
 from integrations.registry.reports import Reports
-from integrations.registry.tracing import Bundles, attested, forge_attested, route_of
+from integrations.registry.tracing import ATTESTED, Bundles, attested, forge_attested, route_of
 from responder.errors import NotFound, StepFailed
 from responder.model import Effect, Plan, Severity, Verdict, VerdictLevel
 from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending
@@ -78,7 +78,7 @@ INFO = ActionInfo(
         "excused": Param(type="list", summary="findings that a VEX document excuses, with reasons"),
         "notes": Param(type="list", summary="what a person should know anyway"),
     },
-    permissions=(PULL,),
+    permissions=(PULL, ATTESTED),
     timeout=_PATIENCE,
     example={"image": "${{ steps.rebuild.image }}", "digest": "${{ steps.rebuild.digest }}"},
 )

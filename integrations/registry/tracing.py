@@ -36,10 +36,18 @@ from integrations.registry.client import Described, Registries
 from integrations.registry.inspecting import PULL, asked
 from responder.errors import NotFound, StepFailed, StepRetry
 from responder.model import Effect, Plan, Verdict, VerdictLevel
-from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending
+from responder.ports import ActionInfo, Call, Done, ImageRoute, Param, Pending, Permission
 from responder.text import for_terminal
 
-__all__ = ["Bundles", "ImageTrace", "attested", "forge_attested", "identity_of", "route_of"]
+__all__ = [
+    "ATTESTED",
+    "Bundles",
+    "ImageTrace",
+    "attested",
+    "forge_attested",
+    "identity_of",
+    "route_of",
+]
 
 Bundles = Callable[[ImageRoute, str], Awaitable[Sequence[bytes]]]
 
@@ -59,6 +67,14 @@ PROVEN, VERIFIED, AGREED, CLAIMED, DENIED = (
     "not followed",
 )
 
+ATTESTED = Permission(
+    system="github",
+    resource="attestations",
+    verbs=("read",),
+    scope="repository",
+    why="to see what the forge itself keeps of an image's origin",
+    optional=True,
+)
 INFO = ActionInfo(
     name="image.trace",
     summary="Find the repository and commit an image was built from, and say how sure that is",
@@ -77,7 +93,7 @@ INFO = ActionInfo(
         ),
         "chain": Param(type="list", summary="every link: what it is, what it says, how sure"),
     },
-    permissions=(PULL,),
+    permissions=(PULL, ATTESTED),
     example={"image": "${{ target.image }}"},
 )
 

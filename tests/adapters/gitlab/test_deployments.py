@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 
+from integrations._forges import setup
+from responder.clock import World
 from responder.errors import StepFailed, StepRetry, Uncertain
-from responder.ports import Action, Done
-from tests.adapters.github.recording import LOST, SAFE, Desk
-from tests.adapters.gitlab.world import bench
+from responder.model import Secret
+from responder.ports import Action, Done, Kit
+from tests.adapters.github.recording import LOST, NEW, SAFE, Desk
+from tests.adapters.gitlab.world import NoEvidence, bench, route_to
+from tests.doubles import github, gitlab
 from tests.doubles.faults import Fault
+from tests.doubles.github_deployments import Deployed as HubDeployed
 from tests.doubles.gitlab import GitLabDouble
 from tests.doubles.gitlab_deployments import Deployed
 from tests.doubles.lab_shapes import SHA
@@ -204,3 +209,26 @@ async def test_what_somebody_ended_otherwise_fails_the_verification() -> None:
         d.deployed.deployments[0]["status"] = "canceled"
         with pytest.raises(StepFailed, match="expected success"):
             await d.action.verify(call, plan, done.result)
+
+
+async def test_one_action_tells_the_forge_that_the_image_map_names() -> None:
+    """A GitHub and a GitLab side by side: the image chooses its line, and the line the forge."""
+    hub_part, lab_part = HubDeployed(), Deployed()
+    async with github.running(parts=(hub_part,)) as hub, gitlab.running(parts=(lab_part,)) as lab:
+        tables = {
+            "hub": {"kind": "github", "base_url": hub.base_url, "token": Secret(hub.token)},
+            "lab": {"kind": "gitlab", "base_url": lab.base_url, "token": Secret(lab.token)},
+        }
+        routes = (
+            route_to("registry.example/shop/*", forge="lab"),
+            route_to("registry.example/bank/*", forge="hub", workflow="rebuild.yml"),
+        )
+        made = setup(tables, World(), Kit(evidence=NoEvidence(), images=routes))
+        [action] = [one for one in made.actions if one.info.name == "deployment.record"]
+        desk = Desk(action, lab.clock)
+        await desk.tell("running")
+        await desk.tell("running", params={"image": f"registry.example/bank/teller@{NEW}"})
+        assert made.close
+        await made.close()
+    assert (lab_part.made.total(), hub_part.made.total()) == (1, 1)
+    assert hub_part.deployments[0]["payload"]["image"] == "registry.example/bank/teller"
