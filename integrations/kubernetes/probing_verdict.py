@@ -2,8 +2,9 @@
 
 | policies | new connections | open connections | verdict |
 | --- | --- | --- | --- |
+| any | nothing enforces here | any | residual: "not enforced" |
 | something is still allowed | any | any | residual |
-| closed | one got through, or nothing enforces here | any | residual: "not enforced" |
+| closed | one got through | any | residual: "not enforced" |
 | closed | denied both ways, control passed | one moves or may live on | residual: "open flow" |
 | closed | denied both ways, control passed | none, by a plug-in that cuts or the node | proven |
 | closed | denied both ways, control passed | none over TCP; who knows of others | enforced |
@@ -59,9 +60,10 @@ def judge(found: Findings) -> Judged:
     passed = found.packets.passed if found.packets else ()
     none = found.kind is Class.NONE and not (tried and not passed)
     open_ = tuple(_open(found))
-    not_enforced = _not_enforced(passed, closed=not found.still, none=none)
+    not_enforced = tuple(_not_enforced(none=none, leaks=bool(passed) and not found.still))
+    through = tuple(f"a new connection got through {way}" for way in passed)
     unknown = tuple(_unknown(found, tried=tried))
-    worst = (*found.still, *not_enforced, *open_)
+    worst = (*not_enforced, *found.still, *through, *open_)
     if worst:
         level = VerdictLevel.RESIDUAL
     elif not tried:
@@ -72,12 +74,11 @@ def judge(found: Findings) -> Judged:
     return Judged(level, (*worst, *unknown, *limits), _checks(found, open_))
 
 
-def _not_enforced(passed: tuple[str, ...], *, closed: bool, none: bool) -> tuple[str, ...]:
-    lines = [f"a new connection got through {way}" for way in passed]
-    if closed and (passed or none):
+def _not_enforced(*, none: bool, leaks: bool) -> Iterator[str]:
+    """Said first, whatever the policies say: setting those right would not isolate the pod."""
+    if none or leaks:
         why = "this cluster enforces no NetworkPolicy" if none else "the policy stops nothing yet"
-        return (f"not enforced: {why}; the pod is not isolated", *lines)
-    return tuple(lines)
+        yield f"not enforced: {why}; the pod is not isolated"
 
 
 def _open(found: Findings) -> Iterator[str]:

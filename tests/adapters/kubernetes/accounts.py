@@ -96,7 +96,10 @@ def generated(
 
 
 def let_into(plane: Api, home: str, namespace: str, found: str) -> None:
-    """Bind the roles of a `generated` account in one more namespace, as its owner would."""
+    """Bind the roles of a `generated` account in one more namespace, or with "" in all of them.
+
+    A namespace that ends takes its own bindings along first; those for all namespaces stay.
+    """
     end = f"-{home}"
     subject = {"kind": "ServiceAccount", "name": rbac.NAME, "namespace": home}
     for role in plane.must("GET", f"{RBAC}/clusterroles")["items"]:
@@ -105,7 +108,8 @@ def let_into(plane: Api, home: str, namespace: str, found: str) -> None:
             continue
         ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
         body = {"metadata": {"name": name}, "roleRef": ref, "subjects": [subject]}
-        plane.must("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", body)
+        where = f"namespaces/{namespace}/rolebindings" if namespace else "clusterrolebindings"
+        plane.must("POST", f"{RBAC}/{where}", body)
         known = partial(stage._may, plane, found, namespace, role["rules"][-1])
         wait_until(known, "the rights to be known", 60)
 

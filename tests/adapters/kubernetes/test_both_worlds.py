@@ -17,11 +17,12 @@ from responder.errors import Conflict, NotFound
 from responder.model import Target, VerdictLevel
 from responder.ports import Integration, Kit
 from responder.sandbox.world import SandboxWorld
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes import accounts, stage
 from tests.real.kubelet import FakeKubelet
 from tests.real.waiting import eventually
 
 LABEL = "responder.dev/quarantine"
+ACTIONS = ("snapshot", "quarantine_pod", "redeploy", "delete_pod")
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 
 
@@ -78,7 +79,7 @@ async def _real(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     namespace = request.getfixturevalue("namespace")
     stage.workload(plane, namespace, "Deployment", replicas=3)
     with FakeKubelet(plane, namespace):
-        async with stage.product(plane, plane.admin_token) as made:
+        async with accounts.responder(plane, namespace, *ACTIONS) as made:
             yield Scene(made, plane.arequest, namespace)
 
 

@@ -13,6 +13,7 @@ import pytest
 from responder.errors import Conflict, StepFailed
 from responder.model import Plan, VerdictLevel
 from tests.adapters.kubernetes import crds, stage
+from tests.adapters.kubernetes.accounts import infos, responder
 from tests.real import cluster
 from tests.real.cluster import ControlPlane
 
@@ -88,7 +89,9 @@ async def test_a_further_deny_closes_what_another_policy_leaves_open_and_goes_wi
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", AMONG_PODS)
     before = [policies(control_plane, namespace), pod_at(control_plane, namespace)]
-    async with stage.product(control_plane, control_plane.admin_token, enforced=ENFORCED) as made:
+    async with responder(
+        control_plane, namespace, "quarantine_pod", "release_pod", enforced=ENFORCED
+    ) as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate=level)
         plan, result = await stage.perform(made, request)
@@ -118,7 +121,7 @@ async def test_what_comes_from_outside_stays_named_under_an_admin_deny(
     kinds("ClusterNetworkPolicy")
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
-    async with stage.product(control_plane, control_plane.admin_token, enforced=ENFORCED) as made:
+    async with responder(control_plane, namespace, "quarantine_pod", enforced=ENFORCED) as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="admin")
         plan, result = await stage.perform(made, request)
         verdict = await stage.action(made, "quarantine_pod").verify(request, plan, result)
@@ -137,7 +140,7 @@ async def test_a_kind_that_nobody_enforces_is_never_used(
     kinds("ClusterNetworkPolicy")
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", AMONG_PODS)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="admin")
         plan, _ = await stage.perform(made, request)
     assert [change.ref.kind for change in plan.changes] == ["NetworkPolicy", "Pod"]
@@ -169,7 +172,7 @@ async def test_our_number_is_nobodys_and_what_is_asked_before_it_is_named(
     crds.make(control_plane, "ClusterNetworkPolicy", admin_policy("last", 900))
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", AMONG_PODS)
-    async with stage.product(control_plane, control_plane.admin_token, enforced=ENFORCED) as made:
+    async with responder(control_plane, namespace, "quarantine_pod", enforced=ENFORCED) as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="admin")
         plan = await doer.plan(request)
@@ -191,7 +194,7 @@ async def test_an_admin_policy_made_later_shows_in_the_proof(
     """Accepting in the Admin tier overrules our NetworkPolicy, though no NetworkPolicy allows."""
     kinds("ClusterNetworkPolicy")
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
         doer = stage.action(made, "quarantine_pod")
@@ -211,7 +214,7 @@ async def test_a_further_deny_that_somebody_touched_fails_the_proof(
     kinds("CiliumNetworkPolicy")
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="native")
         plan, result = await stage.perform(made, request)
@@ -237,10 +240,8 @@ async def test_without_its_right_a_further_deny_is_left_out_and_the_isolation_is
     kinds("CiliumNetworkPolicy")
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
-    async with stage.product(control_plane, control_plane.admin_token) as admin:
-        doer = stage.action(admin, "quarantine_pod")
-        lost = "create ciliumnetworkpolicies"
-        token = stage.account(control_plane, namespace, [doer], skip=lost)
+    lost = "create ciliumnetworkpolicies"
+    token = stage.account_for(control_plane, namespace, infos("quarantine_pod"), skip=lost)
     async with stage.product(control_plane, token) as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="native")
         plan, result = await stage.perform(made, request)
@@ -266,7 +267,7 @@ async def test_a_calico_policy_that_is_asked_first_is_named(
     crds.make(control_plane, "CalicoGlobalNetworkPolicy", late)
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="native")
         plan, result = await stage.perform(made, request)
         verdict = await stage.action(made, "quarantine_pod").verify(request, plan, result)
@@ -283,7 +284,7 @@ async def test_a_namespaces_firewall_is_offered_and_never_made(
     kinds("EgressFirewall")
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="native")
         plan, _ = await stage.perform(made, request)
     assert any("an EgressFirewall, which closes egress of its whole" in t for t in plan.residual)
@@ -311,7 +312,7 @@ async def test_a_policy_of_others_leaves_the_pod_out_and_comes_back_byte_for_byt
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", {**OPEN, "podSelector": selector})
     before = [policies(control_plane, namespace), pod_at(control_plane, namespace)]
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod", "release_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="foreign")
         plan = await doer.plan(request)
@@ -343,7 +344,7 @@ async def test_two_isolated_pods_share_a_policy_of_others_and_part_one_by_one(
     stage.bare(control_plane, namespace, "twin")
     stage.policy(control_plane, namespace, "others", OPEN)
     before = policies(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         done = []
         for name in ("solo", "twin"):
@@ -365,7 +366,7 @@ async def test_a_policy_of_others_that_was_changed_since_is_not_put_back(
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
     path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies/others"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="foreign")
         plan, result = await stage.perform(made, request)
@@ -383,7 +384,7 @@ async def test_a_selector_that_gitops_put_back_shows_as_residual(
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
     path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies/others"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="foreign")
         plan, result = await stage.perform(made, request)
@@ -402,7 +403,7 @@ async def test_a_resumed_escalation_ends_the_same_whatever_had_happened(
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
     base = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="foreign")
         plan = await doer.plan(request)
@@ -423,7 +424,7 @@ async def test_an_unknown_level_is_refused_with_the_levels(
 ) -> None:
     """Nothing is guessed."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="all")
         with pytest.raises(StepFailed, match="none of none, admin, native, foreign"):
             await stage.perform(made, request)
@@ -440,7 +441,7 @@ async def test_an_isolated_pod_is_closed_further_by_a_later_step_without_being_o
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", OPEN)
     origin = [policies(control_plane, namespace), pod_at(control_plane, namespace)]
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod", "release_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         first = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, first)

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from integrations.kubernetes import INFOS
 from responder.errors import Conflict, StepFailed
 from responder.model import Plan, VerdictLevel
 from responder.ports import Integration
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes import accounts, stage
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import NODE, FakeKubelet
 from tests.real.waiting import eventually
 
 pytestmark = pytest.mark.control_plane
 LABEL = "responder.dev/quarantine"
+ACTIONS = ("quarantine_pod", "hold_pod", "release_pod", "delete_pod")
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 
 
-def paths(namespace: str, value: str) -> dict[str, str]:
+def paths(namespace: str, value: str, home: str) -> dict[str, str]:
     """Where everything of one quarantine and its hold lives."""
     policies = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
     budgets = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
@@ -30,13 +30,13 @@ def paths(namespace: str, value: str) -> dict[str, str]:
         "pod": f"/api/v1/namespaces/{namespace}/pods/solo",
         "policy": f"{policies}/responder-quarantine-{value.rpartition('-')[2]}",
         "budget": f"{budgets}/responder-hold-{value}",
-        "binding": f"{bindings}/{namespace}-responder-hold-{value}",
-        "namespace binding": f"{bindings}/{namespace}-responder-hold-{value}-namespace",
+        "binding": f"{bindings}/{home}-responder-hold-{value}",
+        "namespace binding": f"{bindings}/{home}-responder-hold-{value}-namespace",
     }
 
 
 async def held(
-    plane: ControlPlane, namespace: str, made: Integration
+    plane: ControlPlane, namespace: str, made: Integration, home: str = ""
 ) -> tuple[dict[str, str], Plan, Mapping[str, Any]]:
     """An isolated pod that is held, and proven to be."""
     pod = f"{namespace}/solo"
@@ -45,7 +45,7 @@ async def held(
     plan, result = await stage.perform(made, request)
     verdict = await stage.action(made, "hold_pod").verify(request, plan, result)
     assert verdict.level is VerdictLevel.ENFORCED, verdict
-    return paths(namespace, isolated.data["label"]), plan, result
+    return paths(namespace, isolated.data["label"], home or namespace), plan, result
 
 
 async def running(plane: ControlPlane, namespace: str) -> None:
@@ -141,10 +141,12 @@ async def test_a_namespace_that_is_deleted_anyway_keeps_pod_policy_and_budget(
     path = f"/api/v1/namespaces/{namespace}"
     with FakeKubelet(control_plane, namespace):
         await running(control_plane, namespace)
+        home = control_plane.namespace("home")
         # a namespace's end takes RoleBindings first, so only rights in the whole cluster last
-        token = control_plane.admin_token
-        async with stage.product(control_plane, token, home=namespace) as made:
-            where, plan, result = await held(control_plane, namespace, made)
+        token = accounts.generated(control_plane, home, [], *ACTIONS)
+        accounts.let_into(control_plane, home, "", token)
+        async with stage.product(control_plane, token, home=home) as made:
+            where, plan, result = await held(control_plane, namespace, made, home)
             control_plane.must("DELETE", where["namespace binding"])
 
             async def going() -> bool:
@@ -171,6 +173,7 @@ async def test_a_namespace_that_is_deleted_anyway_keeps_pod_policy_and_budget(
             return (await control_plane.arequest("GET", path))[0] == 404
 
         await eventually(gone, "the end of the namespace once the hold is lifted", seconds=60)
+    accounts.forget(control_plane, home)
 
 
 async def test_undo_lifts_the_hold_and_leaves_the_quarantine(
@@ -319,6 +322,4 @@ async def test_the_plan_says_when_a_failing_probe_would_restart_the_container(
 
 def _account(plane: ControlPlane, namespace: str) -> str:
     """A token with the declared rights of the actions at play, and no other."""
-    names = ("quarantine_pod", "hold_pod", "release_pod", "delete_pod")
-    wanted = [info for info in INFOS if info.name.removeprefix("kubernetes.") in names]
-    return stage.account_for(plane, namespace, wanted)
+    return accounts.token(plane, namespace, *ACTIONS)

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from responder.clock import World
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes import accounts, stage
 from tests.real.cluster import ControlPlane
 
 pytestmark = pytest.mark.control_plane
@@ -66,12 +66,15 @@ class Line:
 
 
 @asynccontextmanager
-async def lossy(plane: ControlPlane, lose: int, *, before: bool) -> AsyncIterator[tuple[Any, Line]]:
+async def lossy(
+    plane: ControlPlane, namespace: str, lose: int, *, before: bool
+) -> AsyncIterator[tuple[Any, Line]]:
     """The product behind a line that loses one write's answer (or the write itself)."""
+    token = accounts.token(plane, namespace, "quarantine_pod", "redeploy")
     line = Line(plane, lose=lose, before=before)
     async with stage.serving(line.handle) as url:
         made = stage.setup(
-            {"prod": {"api": url, "token": plane.admin_token, "dry_run_plans": False}},
+            {"prod": {"api": url, "token": token, "home": namespace, "dry_run_plans": False}},
             World(),
             stage.Kit(evidence=stage.Shelf()),
         )
@@ -92,7 +95,7 @@ async def test_a_lost_answer_changes_nothing_about_the_end(
     path = f"/api/v1/namespaces/{namespace}/pods/solo"
     rules = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
     origin = stage.read(control_plane, path)[1]
-    async with lossy(control_plane, lose, before=before) as (made, line):
+    async with lossy(control_plane, namespace, lose, before=before) as (made, line):
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
         doer = stage.action(made, "quarantine_pod")
@@ -113,7 +116,7 @@ async def test_a_rollout_whose_answer_is_lost_is_begun_once(
     stage.workload(control_plane, namespace, "Deployment", replicas=0)
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/cart"
     first = stage.read(control_plane, path)[1]["metadata"]["generation"]
-    async with lossy(control_plane, 0, before=before) as (made, _):
+    async with lossy(control_plane, namespace, 0, before=before) as (made, _):
         request = stage.call(
             "redeploy",
             stage.Target(namespace=namespace),
@@ -136,7 +139,7 @@ async def test_a_lost_answer_changes_nothing_about_the_end_of_an_escalation(
     path = f"/api/v1/namespaces/{namespace}/pods/solo"
     rules = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
     origin = stage.read(control_plane, path)[1]
-    async with lossy(control_plane, lose, before=before) as (made, line):
+    async with lossy(control_plane, namespace, lose, before=before) as (made, line):
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", escalate="foreign")
         plan = await doer.plan(request)
@@ -156,7 +159,7 @@ async def test_an_isolation_asks_for_no_more_than_it_needs_once_the_cluster_is_k
     """What else a cluster has is asked beside the first; every later one reads five things."""
     for name in ("solo", "twin"):
         stage.bare(control_plane, namespace, name)
-    async with lossy(control_plane, -1, before=False) as (made, line):
+    async with lossy(control_plane, namespace, -1, before=False) as (made, line):
         for name in ("solo", "twin"):
             line.reads.clear()
             request = stage.call("quarantine_pod", key=f"run_{name}/s", pod=f"{namespace}/{name}")

@@ -11,6 +11,7 @@ import pytest
 from responder.errors import StepFailed
 from responder.model import Plan, VerdictLevel
 from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes.accounts import responder
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 from tests.real.waiting import eventually
@@ -83,7 +84,7 @@ async def test_a_replaced_pod_is_kept_beside_its_replacement_and_undo_leaves_the
     start(control_plane, namespace, kind, count)
     with FakeKubelet(control_plane, namespace):
         name = (await ready(control_plane, namespace, count))[0]["metadata"]["name"]
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             doer = stage.action(made, "quarantine_pod")
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}")
             plan, result = await stage.perform(made, request)
@@ -111,7 +112,7 @@ async def test_a_pod_with_a_fixed_place_stays_in_its_set_and_nothing_wedges(
         found = await ready(control_plane, namespace, count)
         name = found[-1]["metadata"]["name"]
         before = {item["metadata"]["uid"] for item in found}
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             doer = stage.action(made, "quarantine_pod")
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}")
             plan, result = await stage.perform(made, request)
@@ -148,7 +149,7 @@ async def test_a_fixed_pod_that_a_policy_still_reaches_says_so_and_can_be_closed
     stage.policy(control_plane, namespace, "web", allow)
     with FakeKubelet(control_plane, namespace):
         await ready(control_plane, namespace, 2)
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             doer = stage.action(made, "quarantine_pod")
             plain = await doer.plan(stage.call("quarantine_pod", pod=f"{namespace}/cart-0"))
             request = stage.call("quarantine_pod", pod=f"{namespace}/cart-0", escalate="foreign")
@@ -191,7 +192,7 @@ async def test_a_cron_jobs_pod_is_isolated_and_its_schedule_stopped_only_where_a
     with FakeKubelet(control_plane, namespace):
         name = (await _run_of(control_plane, namespace))["metadata"]["name"]
         before = stage.plain(control_plane.must("GET", path))
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod", "release_pod") as made:
             doer = stage.action(made, "quarantine_pod")
             params: dict[str, Any] = {"suspend_cronjob": True} if suspend else {}
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}", **params)
@@ -222,7 +223,7 @@ async def test_a_schedule_that_was_stopped_already_stays_stopped(
     with FakeKubelet(control_plane, namespace):
         name = (await _run_of(control_plane, namespace))["metadata"]["name"]
         control_plane.must("PATCH", path, {"spec": {"suspend": True}})
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}", suspend_cronjob=True)
             plan, result = await stage.perform(made, request)
             await stage.action(made, "quarantine_pod").undo(request, plan, result)
@@ -251,7 +252,7 @@ async def test_an_operators_pod_keeps_its_labels_and_whoever_puts_them_back_is_n
     body["spec"]["schedulerName"] = "nobody"
     control_plane.must("POST", path, body)
     before = stage.plain(control_plane.must("GET", f"{path}/solo"))
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
@@ -299,7 +300,7 @@ async def _refused(plane: ControlPlane, namespace: str, body: Item, reason: str)
     path = f"/api/v1/namespaces/{namespace}/pods"
     plane.must("POST", path, body)
     before = stage.plain(plane.must("GET", f"{path}/solo"))["metadata"]
-    async with stage.product(plane, plane.admin_token) as made:
+    async with responder(plane, namespace, "quarantine_pod") as made:
         with pytest.raises(StepFailed, match=reason):
             await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
     rules = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
@@ -330,7 +331,7 @@ async def test_a_volume_for_one_node_is_announced_before_the_replacement_waits_f
         return str(found[0]["metadata"]["name"]) if found else ""
 
     name = await eventually(made_one, "the set's pod")
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         plan: Plan = await doer.plan(stage.call("quarantine_pod", pod=f"{namespace}/{name}"))
     told = [text for text in plan.residual if "volume claim" in text]
@@ -374,7 +375,7 @@ async def test_an_admission_rule_that_forbids_the_new_labels_is_heard_before_any
     check = {"expression": "'app' in object.metadata.labels", "message": "app must stay"}
     spec = {"validations": [check]}
     with _ruled(control_plane, namespace, "validating", spec, {"validationActions": ["Deny"]}):
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             doer = stage.action(made, "quarantine_pod")
             request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
 
@@ -403,7 +404,7 @@ async def test_an_admission_rule_that_changes_the_new_labels_is_named_in_the_pla
         ],
     }
     with _ruled(control_plane, namespace, "mutating", spec, {}):
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             doer = stage.action(made, "quarantine_pod")
             request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
 

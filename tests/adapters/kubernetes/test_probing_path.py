@@ -21,7 +21,7 @@ from responder.clock import World
 from responder.errors import ConfigError, StepRetry
 from responder.model import VerdictLevel
 from responder.ports import Kit
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes import accounts, stage
 from tests.adapters.kubernetes.asking import spare_node
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import ensure_node
@@ -36,7 +36,8 @@ async def test_a_containment_is_planned_and_applied_without_anything_that_could_
     """No prober, no knowledge of the network: pod and policy are written all the same."""
     stage.bare(control_plane, namespace)
     where = {"api": control_plane.api, "ca": str(control_plane.ca), "home": namespace}
-    section = {"prod": {**where, "token": control_plane.admin_token, "probe": PROBE}}
+    token = accounts.token(control_plane, namespace, "quarantine_pod")
+    section = {"prod": {**where, "token": token, "probe": PROBE}}
     world = World()
     link = Connection("prod", read(section)["prod"], world)
     fleet = Fleet({"prod": link}, {"prod": Rights(world.clock)}, {"prod": Looks(world.clock)})
@@ -64,8 +65,8 @@ async def test_a_probe_pod_that_never_runs_proves_nothing_and_is_taken_away(
     stage.bare(control_plane, namespace, bound=True)
     ensure_node(control_plane, "bench-node")
     base = f"/api/v1/namespaces/{namespace}/pods"
-    async with stage.product(
-        control_plane, control_plane.admin_token, home=namespace, probe=PROBE
+    async with accounts.responder(
+        control_plane, namespace, "quarantine_pod", "probe_network", probe=PROBE
     ) as made:
 
         async def bound() -> bool:
@@ -96,7 +97,8 @@ async def test_another_node_is_ready_takes_pods_and_is_not_the_same(
     shut = f"/api/v1/nodes/shut-{namespace}"
     control_plane.must("PATCH", shut, {"spec": {"unschedulable": True}})
     where = {"api": control_plane.api, "ca": str(control_plane.ca)}
-    settings = read({"prod": {**where, "token": control_plane.admin_token}})["prod"]
+    token = accounts.token(control_plane, namespace, "probe_network")
+    settings = read({"prod": {**where, "token": token}})["prod"]
     link = Connection("prod", settings, World())
     try:
         found, note = await another_node(link.api(), f"here-{namespace}")

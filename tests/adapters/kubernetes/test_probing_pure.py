@@ -47,6 +47,11 @@ CASES = {
     "nothing tried": (Findings(), A, "open connections may live on"),
     "nothing tried, a policy allows": (Findings(still=("NetworkPolicy x",)), R, "NetworkPolicy x"),
     "nothing tried, nothing enforces": (Findings(kind=Class.NONE), R, "not enforced"),
+    "nothing tried, a policy allows and nothing enforces": (
+        Findings(still=("NetworkPolicy x",), kind=Class.NONE),
+        R,
+        "not enforced",
+    ),
     "denied both ways": (Findings(packets=CLOSED, kind=Class.CUTS), P, ""),
     "denied both ways, class unknown": (Findings(packets=CLOSED), E, "without TCP may live on"),
     "denied both ways, a policy allows": (

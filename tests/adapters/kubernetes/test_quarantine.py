@@ -10,6 +10,7 @@ import pytest
 from responder.errors import Conflict, NotFound, StepFailed
 from responder.model import Plan, Target, VerdictLevel
 from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes.accounts import responder
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 from tests.real.waiting import eventually
@@ -38,7 +39,7 @@ async def test_a_deployments_pod_is_cut_off_and_replaced(
     with FakeKubelet(control_plane, namespace):
         found = await stage.pods(control_plane, namespace, 2)
         name = found[0]["metadata"]["name"]
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}", expires="4h")
             plan, result = await stage.perform(made, request)
             again = await stage.pods(control_plane, namespace, 2)
@@ -70,7 +71,7 @@ async def test_a_pod_whose_name_or_node_is_fixed_keeps_its_labels(
     with FakeKubelet(control_plane, namespace):
         [before] = await stage.pods(control_plane, namespace, 1)
         name = before["metadata"]["name"]
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}")
             plan, _ = await stage.perform(made, request)
     labels = pod_at(control_plane, namespace, name)["metadata"]["labels"]
@@ -87,7 +88,7 @@ async def test_a_jobs_pod_is_cut_off_and_the_rerun_is_announced(
     with FakeKubelet(control_plane, namespace):
         [before] = await stage.pods(control_plane, namespace, 1)
         name = before["metadata"]["name"]
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}")
             plan, _ = await stage.perform(made, request)
         await stage.pods(control_plane, namespace, 1)
@@ -117,7 +118,7 @@ async def test_a_pod_that_no_policy_can_hold_is_refused(
     status, answer = control_plane.request("POST", path, body)
     if status == 403 and annotations:  # NodeRestriction is for nodes only; an admin may
         pytest.fail(str(answer))
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         with pytest.raises(StepFailed, match=reason):
             await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
     assert policies(control_plane, namespace) == []
@@ -155,7 +156,7 @@ async def test_what_still_allows_traffic_is_named_before_and_after(
     """A policy that selects the pod (or begins to, once its labels are gone) is residual."""
     stage.bare(control_plane, namespace)
     stage.policy(control_plane, namespace, "others", spec)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
         verdict = await stage.action(made, "quarantine_pod").verify(request, plan, result)
@@ -169,7 +170,7 @@ async def test_a_policy_made_after_the_plan_shows_in_the_verdict(
 ) -> None:
     """The proof lists the policies afresh."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
         stage.policy(control_plane, namespace, "late", {"podSelector": {}, "ingress": [{}]})
@@ -184,7 +185,7 @@ async def test_verifying_fails_when_somebody_opened_the_quarantine(
 ) -> None:
     """Label taken off, policy deleted, policy weakened: none of them passes for isolated."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
         pod = f"/api/v1/namespaces/{namespace}/pods/solo"
@@ -205,7 +206,7 @@ async def test_a_recycled_name_is_not_touched(control_plane: ControlPlane, names
     """The alert's UID belongs to a pod that is gone; its namesake is left alone."""
     stage.bare(control_plane, namespace)
     old = Target(namespace=namespace, pod="solo", pod_uid="00000000-0000-0000-0000-000000000000")
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         with pytest.raises(StepFailed, match="another one now"):
             await stage.perform(made, stage.call("quarantine_pod", old, pod="solo"))
     assert policies(control_plane, namespace) == []
@@ -217,7 +218,7 @@ async def test_a_pod_recreated_between_plan_and_apply_is_a_conflict(
     """Same name, other UID: the patch finds no pod to change."""
     stage.bare(control_plane, namespace)
     path = f"/api/v1/namespaces/{namespace}/pods/solo"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan = await doer.plan(request)
@@ -239,7 +240,7 @@ async def test_a_foreign_label_between_plan_and_apply_asks_for_a_new_plan(
     """Conflict names the label; planning again sees it and works, with another hash."""
     stage.bare(control_plane, namespace)
     path = f"/api/v1/namespaces/{namespace}/pods/solo"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan = await doer.plan(request)
@@ -258,7 +259,7 @@ async def test_noise_between_plan_and_apply_is_no_conflict_and_keeps_the_hash(
     """A status update moves the resourceVersion and means nothing."""
     stage.bare(control_plane, namespace)
     path = f"/api/v1/namespaces/{namespace}/pods/solo"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan = await doer.plan(request)
@@ -274,7 +275,7 @@ async def test_a_resumed_apply_ends_the_same_whatever_had_happened(
 ) -> None:
     """Killed before, between or after the two writes: one policy, one label, the same plan."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan = await doer.plan(request)
@@ -295,7 +296,7 @@ async def test_a_second_step_leaves_an_isolated_pod_as_it_is(
 ) -> None:
     """Another run's plan has no changes and its undo takes nothing away."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
         request = stage.call("quarantine_pod", key="run_2/step", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
@@ -310,7 +311,7 @@ async def test_of_two_incidents_the_second_leaves_nothing_behind(
 ) -> None:
     """Both planned before either applied: one policy, one label, and the other plans anew."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         first = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         second = dataclasses.replace(first, incident=43, key="run_2/step")
@@ -331,7 +332,7 @@ async def test_a_conflict_never_opens_a_pod_that_is_isolated(
     """Resumed after somebody added a label to the isolated pod: the policy stays."""
     stage.bare(control_plane, namespace)
     path = f"/api/v1/namespaces/{namespace}/pods/solo"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan = await doer.plan(request)
@@ -345,7 +346,7 @@ async def test_a_conflict_never_opens_a_pod_that_is_isolated(
 
 async def test_a_pod_that_is_gone_is_not_found(control_plane: ControlPlane, namespace: str) -> None:
     """The failure class says what happened."""
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         with pytest.raises(NotFound):
             await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/nobody"))
 
@@ -373,7 +374,7 @@ async def test_lost_endpoints_and_crossed_budgets_are_counted(
     with FakeKubelet(control_plane, namespace):
         [pod] = await stage.pods(control_plane, namespace, 1)
         name = pod["metadata"]["name"]
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             doer = stage.action(made, "quarantine_pod")
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}")
 

@@ -10,11 +10,13 @@ from responder.errors import Conflict, StepFailed
 from responder.model import Target, VerdictLevel
 from responder.ports import Pending
 from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes.accounts import responder
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 from tests.real.waiting import eventually
 
 pytestmark = pytest.mark.control_plane
+FORCED = ("kubernetes.delete_pod force=true",)  # the guard lets only such a playbook do it
 
 
 def path_of(namespace: str, kind: str = "Deployment") -> str:
@@ -43,7 +45,7 @@ async def test_a_rollout_ends_with_every_pod_on_the_digest_and_goes_back(
     with FakeKubelet(control_plane, namespace):
         await stage.pods(control_plane, namespace, count)
         before = control_plane.must("GET", path_of(namespace, kind))
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "redeploy") as made:
             doer = stage.action(made, "redeploy")
             request = asked(namespace, kind=kind)
             plan, result = await stage.perform(made, request)
@@ -71,7 +73,7 @@ async def test_a_crashing_image_fails_and_names_the_way_back(
     stage.workload(control_plane, namespace, "Deployment")
     with FakeKubelet(control_plane, namespace, lambda pod: stage.BAD in str(pod["spec"])):
         await stage.pods(control_plane, namespace, 2)
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "redeploy") as made:
             doer = stage.action(made, "redeploy")
             request = asked(namespace, stage.BAD)
             plan = await doer.plan(request)
@@ -92,7 +94,7 @@ async def test_a_rollout_past_its_deadline_fails(
         patch = {"spec": {"progressDeadlineSeconds": 1, "minReadySeconds": 0}}
         control_plane.must("PATCH", path_of(namespace), patch)
         kubelet.paused = True
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "redeploy") as made:
             with pytest.raises(StepFailed, match="ProgressDeadlineExceeded"):
                 await stage.perform(made, asked(namespace))
 
@@ -108,7 +110,7 @@ async def test_somebody_elses_image_is_a_conflict(
         found["spec"]["template"]["spec"]["containers"][0]["image"] = image
         control_plane.must("PUT", path_of(namespace), found)
 
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "redeploy") as made:
         doer = stage.action(made, "redeploy")
         request = asked(namespace)
         plan = await doer.plan(request)
@@ -127,7 +129,7 @@ async def test_a_resumed_apply_patches_once_and_the_plan_stays_the_same(
 ) -> None:
     """The generation moves by one, however often the step is applied."""
     stage.workload(control_plane, namespace, "Deployment", replicas=0)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "redeploy") as made:
         doer = stage.action(made, "redeploy")
         request = asked(namespace)
         plan = await doer.plan(request)
@@ -152,7 +154,7 @@ async def test_a_workload_that_would_not_keep_the_image_is_refused(
     """GitOps would put the old image back; a paused rollout would never begin."""
     stage.workload(control_plane, namespace, "Deployment", replicas=0)
     control_plane.must("PATCH", path_of(namespace), patch)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "redeploy") as made:
         with pytest.raises(StepFailed, match=reason):
             await stage.action(made, "redeploy").plan(asked(namespace))
 
@@ -162,7 +164,7 @@ async def test_an_image_without_digest_is_refused(
     control_plane: ControlPlane, namespace: str, image: str
 ) -> None:
     """A tag may mean another image by the time it is pulled."""
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "redeploy") as made:
         with pytest.raises(StepFailed, match="not named by digest"):
             await stage.action(made, "redeploy").plan(asked(namespace, image))
 
@@ -174,7 +176,7 @@ async def test_a_rollout_that_would_delete_evidence_says_so(
     stage.workload(control_plane, namespace, "StatefulSet", replicas=1)
     with FakeKubelet(control_plane, namespace):
         await stage.pods(control_plane, namespace, 1)
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod", "redeploy") as made:
             await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/cart-0"))
             plan = await stage.action(made, "redeploy").plan(asked(namespace, kind="StatefulSet"))
     assert plan.residual == ("the rollout deletes the isolated pod cart-0 and what is in it",)
@@ -187,7 +189,7 @@ async def test_a_deleted_pod_is_waited_for_and_takes_its_policy_along(
     stage.bare(control_plane, namespace, bound=True)
     with FakeKubelet(control_plane, namespace):
         await stage.pods(control_plane, namespace, 1, selector="app=solo")
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod", "delete_pod") as made:
             isolating = stage.call("quarantine_pod", pod=f"{namespace}/solo")
             _, isolated = await stage.perform(made, isolating)
             request = stage.call("delete_pod", pod=f"{namespace}/solo")
@@ -210,7 +212,7 @@ async def test_a_pod_that_is_not_isolated_is_deleted_only_by_force(
     """The plan refuses, and says how."""
     stage.bare(control_plane, namespace)
     place = f"{namespace}/solo"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "delete_pod", used=FORCED) as made:
         with pytest.raises(StepFailed, match="not isolated"):
             await stage.perform(made, stage.call("delete_pod", pod=place))
         with FakeKubelet(control_plane, namespace):
@@ -222,7 +224,7 @@ async def test_deleting_never_hits_a_namesake(control_plane: ControlPlane, names
     """The pod was replaced by one of the same name: ours is gone, the other one lives."""
     stage.bare(control_plane, namespace)
     path = f"/api/v1/namespaces/{namespace}/pods/solo"
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "delete_pod", used=FORCED) as made:
         doer = stage.action(made, "delete_pod")
         request = stage.call("delete_pod", pod=f"{namespace}/solo", force=True)
         plan = await doer.plan(request)

@@ -10,7 +10,8 @@ import pytest
 
 from responder.errors import NotFound, StepFailed
 from responder.model import Target, VerdictLevel
-from tests.adapters.kubernetes import stage
+from responder.wiring.rbac import SWITCH
+from tests.adapters.kubernetes import accounts, stage
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import NODE, FakeKubelet
 from tests.real.waiting import eventually
@@ -23,7 +24,7 @@ async def collected(
     plane: ControlPlane, namespace: str, pod: str, shelf: stage.Shelf
 ) -> tuple[dict[str, Any], Any]:
     """Take a snapshot; its result and verdict."""
-    async with stage.product(plane, plane.admin_token, shelf) as made:
+    async with accounts.responder(plane, namespace, "snapshot", shelf=shelf) as made:
         request = stage.call("snapshot", pod=f"{namespace}/{pod}")
         plan, result = await stage.perform(made, request)
         assert plan.changes == ()
@@ -133,7 +134,7 @@ async def test_verifying_fails_when_the_manifest_is_not_in_the_store(
     """A verdict that cannot fail would be worth nothing."""
     stage.bare(control_plane, namespace)
     shelf = stage.Shelf()
-    async with stage.product(control_plane, control_plane.admin_token, shelf) as made:
+    async with accounts.responder(control_plane, namespace, "snapshot", shelf=shelf) as made:
         request = stage.call("snapshot", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
         shelf.rows.clear()
@@ -148,7 +149,7 @@ async def test_a_target_is_filled_in_from_what_runs_now(
     stage.workload(control_plane, namespace, "Deployment", replicas=1)
     with FakeKubelet(control_plane, namespace):
         [pod] = await stage.pods(control_plane, namespace, 1)
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with accounts.responder(control_plane, namespace, "snapshot") as made:
             status = pod["status"]["containerStatuses"][0]
             full = status["containerID"].rpartition("//")[2]
             asked = Target(namespace=namespace, pod=pod["metadata"]["name"], container_id=full[:12])
@@ -189,7 +190,7 @@ async def test_a_target_without_a_pod_keeps_what_it_has(
 ) -> None:
     """A vulnerability report speaks of an image: nothing is guessed."""
     image = Target(image="registry.test/shop/cart:1")
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with accounts.responder(control_plane, namespace, "snapshot") as made:
         found = await made.resolvers["prod"].resolve(image)
     assert found == Target(cluster="prod", image="registry.test/shop/cart:1")
 
@@ -199,16 +200,20 @@ async def test_the_pause_switch_is_a_key_of_a_config_map(
 ) -> None:
     """Absent and "false" let pass; a reason stops; a switch that cannot be read stops."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
-    pause = f"{namespace}/switch"
+    pause = f"{namespace}/{SWITCH}"
 
     async def says(token: str) -> str:
         async with stage.product(control_plane, token, pause=pause) as made:
             return await made.pausers[0]()
 
-    assert await says(control_plane.admin_token) == ""
-    control_plane.must("POST", path, {"metadata": {"name": "switch"}, "data": {"pause": "false"}})
-    assert await says(control_plane.admin_token) == ""
-    control_plane.must("PATCH", f"{path}/switch", {"data": {"pause": "audit today"}})
-    assert "audit today" in await says(control_plane.admin_token)
-    nobody = control_plane.token_for(namespace, "nobody")
-    assert "cannot be read" in await says(nobody)
+    ours = accounts.generated(control_plane, namespace, [namespace], "snapshot")
+    try:
+        assert await says(ours) == ""
+        control_plane.must("POST", path, {"metadata": {"name": SWITCH}, "data": {"pause": "false"}})
+        assert await says(ours) == ""
+        control_plane.must("PATCH", f"{path}/{SWITCH}", {"data": {"pause": "audit today"}})
+        assert "audit today" in await says(ours)
+        nobody = control_plane.token_for(namespace, "nobody")
+        assert "cannot be read" in await says(nobody)
+    finally:
+        accounts.forget(control_plane, namespace)

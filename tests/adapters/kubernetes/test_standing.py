@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from integrations.kubernetes import INFOS
 from responder.errors import NotFound, StepFailed, StepRetry
 from responder.model import Plan, Verdict, VerdictLevel
 from responder.ports import Call, Integration
-from tests.adapters.kubernetes import stage
-from tests.adapters.kubernetes.asking import short
+from tests.adapters.kubernetes import accounts, stage
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 from tests.real.waiting import eventually
@@ -69,14 +67,15 @@ async def scene(control_plane: ControlPlane, namespace: str) -> AsyncIterator[Sc
 
 
 @asynccontextmanager
-async def staged(plane: ControlPlane, namespace: str) -> AsyncIterator[Scene]:
-    """The same, for tests that end the stage themselves."""
-    infos = [info for info in INFOS if short(info) in USED]
-    token = stage.account_for(plane, namespace, infos)
+async def staged(
+    plane: ControlPlane, namespace: str, home: str = "", token: str = ""
+) -> AsyncIterator[Scene]:
+    """The same, for tests that end the stage themselves, or bring an account of their own."""
+    token = token or accounts.token(plane, namespace, *USED)
     with FakeKubelet(plane, namespace):
         stage.bare(plane, namespace, bound=True)
         await stage.pods(plane, namespace, 1, selector="app=solo")
-        async with stage.product(plane, token, home=namespace) as made:
+        async with stage.product(plane, token, home=home or namespace) as made:
             yield Scene(plane, namespace, made, token)
 
 
@@ -160,10 +159,14 @@ async def test_a_held_pod_in_a_namespace_being_deleted_says_what_the_hold_keeps(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     """Pod, policy and budget stay; the alarm says so, and what ends it."""
-    async with staged(control_plane, namespace) as scene:
+    home = control_plane.namespace("home")
+    # a namespace's end takes RoleBindings first, so only rights in the whole cluster last
+    token = accounts.generated(control_plane, home, [], *USED)
+    accounts.let_into(control_plane, home, "", token)
+    async with staged(control_plane, namespace, home, token) as scene:
         isolated, held = await scene.done("quarantine_pod"), await scene.done("hold_pod")
         await stage.action(scene.made, "hold_pod").verify(*held)
-        binding = f"{namespace}-responder-hold-{isolated[1].data['label']}-namespace"
+        binding = f"{home}-responder-hold-{isolated[1].data['label']}-namespace"
         admission = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
         control_plane.must("DELETE", f"{admission}/{binding}")
 
@@ -172,8 +175,7 @@ async def test_a_held_pod_in_a_namespace_being_deleted_says_what_the_hold_keeps(
             return (await control_plane.arequest("DELETE", path))[0] < 300
 
         await eventually(begun, "the deletion of the namespace to be let in")
-        async with stage.product(control_plane, control_plane.admin_token, home=namespace) as made:
-            verdict = await Scene(control_plane, namespace, made, "").again(isolated)
+        verdict = await scene.again(isolated)
 
         assert verdict.level is VerdictLevel.RESIDUAL
         alarm = verdict.residual[0]
@@ -184,10 +186,10 @@ async def test_a_held_pod_in_a_namespace_being_deleted_says_what_the_hold_keeps(
 
         async def lifted() -> bool:
             try:
-                await stage.action(made, "hold_pod").undo(*held)
+                await stage.action(scene.made, "hold_pod").undo(*held)
             except StepRetry:
                 return False  # the API server has not read the end of the binding yet
             return True
 
-        async with stage.product(control_plane, control_plane.admin_token, home=namespace) as made:
-            await eventually(lifted, "the end of the hold")
+        await eventually(lifted, "the end of the hold")
+    accounts.forget(control_plane, home)

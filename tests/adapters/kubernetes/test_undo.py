@@ -9,6 +9,7 @@ import pytest
 from responder.errors import Conflict, StepFailed
 from responder.model import VerdictLevel
 from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes.accounts import responder
 from tests.real.cluster import ControlPlane
 from tests.real.kubelet import FakeKubelet
 
@@ -37,7 +38,7 @@ async def test_a_pod_comes_back_byte_for_byte(
     if not labels:
         control_plane.must("PATCH", path, {"metadata": {"labels": {"app": None, "tier": None}}})
     before = stage.read(control_plane, path)[1]
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod", "release_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo", expires="4h")
         plan, result = await stage.perform(made, request)
         assert stage.plain(stage.read(control_plane, path)[1]) != stage.plain(before)
@@ -61,7 +62,7 @@ async def test_an_additive_quarantine_comes_back_byte_for_byte(
         await stage.pods(control_plane, namespace, 1)
         path = pod_path(namespace, "cart-0")
         before = stage.read(control_plane, path)[1]
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod", "release_pod") as made:
             await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/cart-0"))
             await stage.perform(made, stage.call("release_pod", pod=f"{namespace}/cart-0"))
     assert stage.plain(stage.read(control_plane, path)[1]) == stage.plain(before)
@@ -75,7 +76,7 @@ async def test_a_released_pod_is_taken_back_and_the_set_shrinks_to_its_size(
     with FakeKubelet(control_plane, namespace):
         found = await stage.pods(control_plane, namespace, 2)
         name = found[0]["metadata"]["name"]
-        async with stage.product(control_plane, control_plane.admin_token) as made:
+        async with responder(control_plane, namespace, "quarantine_pod") as made:
             request = stage.call("quarantine_pod", pod=f"{namespace}/{name}")
             plan, result = await stage.perform(made, request)
             await stage.pods(control_plane, namespace, 2)
@@ -106,7 +107,7 @@ async def test_undo_refuses_with_the_difference(
 ) -> None:
     """Somebody changed pod or policy since: nothing is touched, the text shows what."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
         rule = policy_path(namespace, result["policy"])
@@ -125,7 +126,7 @@ async def test_undo_may_be_repeated_and_cleans_up_after_a_pod_that_is_gone(
     """Killed in the middle of an undo: the second one ends it."""
     stage.bare(control_plane, namespace)
     path = pod_path(namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod") as made:
         doer = stage.action(made, "quarantine_pod")
         request = stage.call("quarantine_pod", pod=f"{namespace}/solo")
         plan, result = await stage.perform(made, request)
@@ -143,7 +144,7 @@ async def test_only_our_own_quarantine_is_released(
 ) -> None:
     """A pod without our marks is refused."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "release_pod") as made:
         with pytest.raises(StepFailed, match="not isolated by us"):
             await stage.perform(made, stage.call("release_pod", pod=f"{namespace}/solo"))
 
@@ -153,7 +154,7 @@ async def test_a_released_pod_can_be_planned_after_a_change_only_with_the_differ
 ) -> None:
     """Release looks at the same marks as undo."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod", "release_pod") as made:
         await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
         patch = {"metadata": {"labels": {"team": "red"}}}
         control_plane.must("PATCH", pod_path(namespace), patch)
@@ -179,7 +180,7 @@ async def test_a_forged_memory_of_the_labels_is_not_believed(
 ) -> None:
     """Whoever may patch the pod cannot have us put other labels on it."""
     stage.bare(control_plane, namespace)
-    async with stage.product(control_plane, control_plane.admin_token) as made:
+    async with responder(control_plane, namespace, "quarantine_pod", "release_pod") as made:
         await stage.perform(made, stage.call("quarantine_pod", pod=f"{namespace}/solo"))
         patch = {"metadata": {"annotations": {"responder.dev/original-labels": text}}}
         control_plane.must("PATCH", pod_path(namespace), patch)

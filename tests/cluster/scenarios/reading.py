@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,17 @@ import yaml
 Json = dict[str, Any]
 WAYS = ("in friend", "in outside", "out friend", "out outside")
 OWNERS = {"custom": "ConfigMap"}  # a controller of a kind that nobody knows
+MODES = ("none", "survive", "strict")
+# what a scenario may expect of a verdict, and its level
+WORDS = {
+    "proven": "proven",
+    "enforced": "enforced",
+    "open flow": "residual",
+    "not enforced": "residual",
+    "allows in": "residual",
+    "allows out": "residual",
+    "allows both": "residual",
+}
 
 
 @dataclass(frozen=True)
@@ -25,13 +37,23 @@ class Scenario:
     plan: str  # strip | add | refuse
     later: list[Json] = field(default_factory=list)
     packets: dict[str, str] = field(default_factory=dict)
-    verdict: str = ""
+    # with packets a word of `WORDS` for each behaviour, else the level without any probe
+    verdict: str | Mapping[str, str] = ""
     held: str = ""  # the connection held open by the friend, when all is enforced; as `in friend`
 
     @property
     def open(self) -> bool:
         """Whether something is still allowed, by the expectation."""
         return self.verdict == "residual" or "open" in self.packets.values()
+
+    def word(self, mode: str) -> str:
+        """What is expected of the verdict in one behaviour."""
+        assert isinstance(self.verdict, Mapping), self.name
+        return self.verdict[mode]
+
+    def holds(self, mode: str) -> bool:
+        """Whether a connection is open when it is isolated; where it lives on, no proof can be."""
+        return mode != "survive" or WORDS[self.word(mode)] == "residual"
 
     def written(self, **words: str) -> tuple[list[Json], list[Json]]:
         """The policies of before and of later, with `$OUTSIDE` and `$SOURCE` filled in."""
