@@ -57,6 +57,8 @@ class Scene:
     """A ReplicaSet with two pods in a namespace of its own, and what it takes to start a server."""
 
     plane: ControlPlane
+    home: str  # of the product's account
+    token: str
     namespace: str
     folder: Path
     playbooks: Path
@@ -86,7 +88,8 @@ class Scene:
                 "prod": {
                     "api": self.plane.api,
                     "ca": str(self.plane.ca),
-                    "token": self.plane.admin_token,
+                    "token": self.token,
+                    "home": self.home,
                     "watch": False,  # it hears when it hears: moments of its own would differ
                 }
             },

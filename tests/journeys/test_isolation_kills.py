@@ -1,7 +1,8 @@
 """Two alerts, three playbooks, one pod, and a server killed at every write: never a window open.
 
-Real: the API server, the server process and its end (SIGKILL), the store. Judged by the history of
-the API server itself, revision by revision (`tests/real/history.py`).
+Real: the API server, the server process and its end (SIGKILL), the store, the account with its
+generated roles and guard. Judged by the history of the API server itself, revision by revision
+(`tests/real/history.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.kubernetes import accounts
 from tests.journeys.isolation_kills import PLAYBOOKS, PODS, Ending, Scene, travel, write_playbooks
 from tests.journeys.kill_driver import Death, Nursery, nursery
 from tests.real.cluster import ControlPlane
@@ -44,6 +46,8 @@ async def journeys(
 ) -> list[Ending]:
     """One journey for each plan of deaths, a few at once; each in a namespace of its own."""
     left = list(enumerate(plans))[::-1]
+    home = plane.namespace("home")
+    token = accounts.generated(plane, home, [], "quarantine_pod")
     told: list[Ending] = []
     playbooks = write_playbooks(folder / "playbooks")
 
@@ -51,8 +55,9 @@ async def journeys(
         while left:
             number, deaths = left.pop()
             namespace = plane.namespace("k")
-            scene = Scene(plane, namespace, folder / str(number), playbooks)
+            scene = Scene(plane, home, token, namespace, folder / str(number), playbooks)
             try:
+                accounts.let_into(plane, home, namespace, token)
                 ending = await travel(hand, scene, *deaths)
                 must_be_right(ending)
                 told.append(ending)
@@ -62,9 +67,12 @@ async def journeys(
             finally:
                 plane.drop_namespace(namespace)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(TOGETHER):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TOGETHER):
+                group.create_task(work())
+    finally:
+        accounts.forget(plane, home)
     return told
 
 

@@ -1,12 +1,14 @@
 """Two hundred isolations, and somebody who changes labels, policies and pods all the while (B8).
 
-A real API server, the product's own server, and a meddler with an administrator's rights who does
-at random what GitOps, operators, people and intruders do. When they stop, each isolation is as it
-was planned or a person was called; and whatever they did, none is called isolated that is not.
+A real API server, the product's own server as its generated account, and a meddler with an
+administrator's rights who does at random what GitOps, operators, people and intruders do. When they
+stop, each isolation is as it was planned or a person was called; and whatever they did, none is
+called isolated that is not.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ import pytest
 
 from responder.model import Role
 from responder.wiring import load_settings
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes import accounts, stage
 from tests.journeys.real import Server, serving
 from tests.journeys.test_standing import ALLOW_ALL, BEN, LABEL, PLAYBOOK
 from tests.real.cluster import ControlPlane
@@ -33,6 +35,8 @@ url = "sqlite:///{folder}/responder.db"
 folders = ["{folder}/playbooks"]
 [clusters.prod]
 kubeconfig = "{kubeconfig}"
+home = "{home}"
+namespaces = {spaces}
 [guards]
 mode = "enforce"
 ready_share = 1.0
@@ -148,7 +152,10 @@ def test_after_two_hundred_isolations_under_a_meddler_none_is_called_isolated_th
     """As planned, or a person was called; and the verdict of each is the truth."""
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "playbooks/isolate.yaml").write_text(PLAYBOOK)
-    text = CONFIG.format(folder=tmp_path, kubeconfig=control_plane.kubeconfig())
+    home = control_plane.namespace("home")
+    token = accounts.generated(control_plane, home, spaces, "quarantine_pod")
+    config = control_plane.kubeconfig(token)
+    text = CONFIG.format(folder=tmp_path, kubeconfig=config, home=home, spaces=json.dumps(spaces))
     (tmp_path / "config.toml").write_text(text)
     with serving(load_settings(tmp_path / "config.toml", environ={})) as server:
         door = server.door("vic", Role.VIEWER)
@@ -186,3 +193,4 @@ def test_after_two_hundred_isolations_under_a_meddler_none_is_called_isolated_th
         print(f"\nof {len(runs)} isolations under {DEEDS} changes: {calm}")
         assert calm["applied"] >= 1
         assert calm["called"] >= 1
+    accounts.forget(control_plane, home)
