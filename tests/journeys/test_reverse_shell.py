@@ -1,8 +1,8 @@
 """A reverse shell is open while its pod is isolated: what the verdict says is what packets do.
 
 Real: API server, kubelet, containers, packets, the enforcer in its three behaviours. The product
-acts as a service account with the generated roles of three actions, and lives in a namespace of its
-own.
+acts as a service account with the generated roles and the generated guard of three actions, and
+lives in a namespace of its own.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from typing import Any
 
 import pytest
 
-from integrations.kubernetes import INFOS, setup
+from integrations.kubernetes import setup
 from responder.clock import World
 from responder.model import Plan, Role, Verdict, VerdictLevel
 from responder.ports import Integration, Kit
 from responder.wiring import load_settings
-from responder.wiring.known import permissions
-from responder.wiring.rbac import manifests
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes import accounts, stage
 from tests.journeys.real import Door, Story, serving
 from tests.journeys.shop import falco_event
 from tests.real.cluster import Node
@@ -32,7 +30,6 @@ from tests.real.waiting import eventually, wait_until
 
 pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(300)]
 
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ACTIONS = ("quarantine_pod", "cut_flows", "probe_network")
 SETTLE = 8  # seconds; this enforcer works at once
 CLASSES = {"none": "none", "survive": "survives", "strict": "cuts"}
@@ -149,7 +146,7 @@ async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scen
     """The victim with its open connection, and the product with its declared rights."""
     victim(node, namespace)
     home = node.namespace("home")
-    token = account(node, home, namespace)
+    token = accounts.generated(node, home, [namespace], *ACTIONS)
     shelf = stage.Shelf()
     probe = {"image": toolbox, "settle": SETTLE, "seconds": 20, "cut_flows": True}
     table = {"api": node.api, "ca": str(node.ca), "token": token, "home": home}
@@ -161,43 +158,7 @@ async def staged(node: Node, namespace: str, toolbox: str) -> AsyncIterator[Scen
     finally:
         assert made.close
         await made.close()
-        forget(node, home)
-
-
-def account(node: Node, home: str, namespace: str) -> str:
-    """The service account that `responder rbac` makes for these actions; a token of it.
-
-    The names of the roles get an end of their own: the cluster serves other tests as well.
-    """
-    infos = [info for info in INFOS if info.name.removeprefix("kubernetes.") in ACTIONS]
-    made = manifests(infos, account_namespace=home, namespaces=[namespace], base=permissions())
-    for item in made:
-        place, kind = item["metadata"].get("namespace", ""), item["kind"]
-        if kind == "ServiceAccount":
-            continue
-        item["metadata"]["name"] += f"-{home}"
-        if "roleRef" in item:
-            item["roleRef"]["name"] += f"-{home}"
-        base = f"{RBAC}/namespaces/{place}" if place else RBAC
-        node.must("POST", f"{base}/{kind.lower()}s", item)
-    token = node.token_for(home, "responder")
-    review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    last = {"namespace": home, "resource": "pods", "verb": "create"}
-    asked = {"spec": {"resourceAttributes": last}}
-    wait_until(
-        lambda: node.request("POST", review, asked, token=token)[1]["status"]["allowed"],
-        "the roles to be known",
-    )
-    return token
-
-
-def forget(node: Node, home: str) -> None:
-    """Take the account's namespace and its roles for the cluster away."""
-    node.drop_namespace(home)
-    for kind in ("clusterroles", "clusterrolebindings"):
-        for item in node.must("GET", f"{RBAC}/{kind}")["items"]:
-            if item["metadata"]["name"].endswith(home):
-                node.must("DELETE", f"{RBAC}/{kind}/{item['metadata']['name']}")
+        accounts.forget(node, home)
 
 
 @pytest.mark.parametrize("mode", ["none", "survive", "strict"])
@@ -280,7 +241,7 @@ def test_an_alert_ends_the_shell_and_the_incident_says_what_is_true(
     try:
         (tmp_path / "playbooks").mkdir()
         (tmp_path / "playbooks/cut.yaml").write_text(PLAYBOOK)
-        token = account(node, home, node_namespace)
+        token = accounts.generated(node, home, [node_namespace], *ACTIONS)
         text = CONFIG.format(
             folder=tmp_path,
             kubeconfig=node.kubeconfig(token),
@@ -307,7 +268,7 @@ def test_an_alert_ends_the_shell_and_the_incident_says_what_is_true(
             print(f"\n{story.told()}")
     finally:
         node.policy("none")
-        forget(node, home)
+        accounts.forget(node, home)
     assert isolated["verdict"] == "residual"
     assert any("open flow" in line and "bytes still move" in line for line in isolated["residual"])
     assert cut["verdict"] == "enforced"
