@@ -26,7 +26,7 @@ from responder.clock import SECOND, SystemClock, World
 from responder.errors import StepFailed
 from responder.model import Verdict, VerdictLevel
 from responder.ports import Integration, Kit
-from tests.adapters.kubernetes import stage
+from tests.adapters.kubernetes import accounts, stage
 from tests.real.cluster import Node
 from tests.real.pods import is_ready, pod
 from tests.real.toolbox import load_toolbox
@@ -35,6 +35,7 @@ from tests.real.waiting import eventually, wait_until
 pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(240)]
 
 MARK = "responder.dev%2Fprobe"
+ACTIONS = ("quarantine_pod", "cut_flows", "probe_network")
 
 
 class Tomorrow(SystemClock):
@@ -60,6 +61,12 @@ def victim(node: Node, node_namespace: str) -> str:
     node.must("POST", path, body)
     wait_until(lambda: is_ready(node, node_namespace, "victim"), "the victim to be Ready", 40)
     return f"{node_namespace}/victim"
+
+
+@pytest.fixture
+def token(node: Node, node_namespace: str) -> str:
+    """The product's account, whose home is the victim's namespace."""
+    return accounts.token(node, node_namespace, *ACTIONS)
 
 
 def table(node: Node, home: str, token: str, **probe: Any) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def must_prove_nothing(verdict: Verdict, reason: str) -> None:
 
 
 async def test_a_broken_canary_is_never_contained(
-    node: Node, node_namespace: str, victim: str, toolbox: str
+    node: Node, node_namespace: str, victim: str, toolbox: str, token: str
 ) -> None:
     """The canary is denied to everybody: the isolated pod's silence says nothing."""
     node.policy("strict")
@@ -113,7 +120,7 @@ async def test_a_broken_canary_is_never_contained(
     path = f"/apis/networking.k8s.io/v1/namespaces/{node_namespace}/networkpolicies"
     node.must("POST", path, {"metadata": {"name": "no-canary"}, "spec": spec})
     try:
-        settings = table(node, node_namespace, node.admin_token, image=toolbox)
+        settings = table(node, node_namespace, token, image=toolbox)
         async with product(settings) as made:
             verdict = await isolated(made, victim)
         must_prove_nothing(verdict, "did not reach the canary")
@@ -125,14 +132,16 @@ async def test_a_broken_canary_is_never_contained(
 async def test_a_refused_probe_pod_proves_nothing(node: Node, victim: str, toolbox: str) -> None:
     """A quota lets no pod into our home: the API server's reason is in the verdict."""
     home = node.namespace("home")
+    place = victim.partition("/")[0]
+    token = accounts.generated(node, home, [place], "quarantine_pod", "probe_network")
     path = f"/api/v1/namespaces/{home}/resourcequotas"
     node.must("POST", path, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
     quota = f"{path}/none"
     wait_until(lambda: "hard" in node.must("GET", quota)["status"], "the quota to be in force")
-    async with product(table(node, home, node.admin_token, image=toolbox)) as made:
+    async with product(table(node, home, token, image=toolbox)) as made:
         verdict = await isolated(made, victim)
     must_prove_nothing(verdict, "exceeded quota")
-    node.drop_namespace(home)
+    accounts.forget(node, home)
 
 
 async def test_without_the_right_to_start_pods_nothing_is_proven(
@@ -147,10 +156,10 @@ async def test_without_the_right_to_start_pods_nothing_is_proven(
 
 
 async def test_a_missing_image_proves_nothing_and_leaves_nothing(
-    node: Node, node_namespace: str, victim: str
+    node: Node, node_namespace: str, victim: str, token: str
 ) -> None:
     """The pods cannot start; they are taken away again."""
-    settings = table(node, node_namespace, node.admin_token, image="localhost/nowhere:1")
+    settings = table(node, node_namespace, token, image="localhost/nowhere:1")
     async with product(settings) as made:
         verdict = await isolated(made, victim)
     must_prove_nothing(verdict, "its image cannot be had")
@@ -158,12 +167,12 @@ async def test_a_missing_image_proves_nothing_and_leaves_nothing(
 
 
 async def test_without_a_look_from_inside_the_way_out_is_named_as_not_tried(
-    node: Node, node_namespace: str, victim: str, toolbox: str
+    node: Node, node_namespace: str, victim: str, toolbox: str, token: str
 ) -> None:
     """Denied on the way in is enforced, not proven; the pod's object was not touched."""
     node.policy("strict")
     try:
-        settings = table(node, node_namespace, node.admin_token, image=toolbox)
+        settings = table(node, node_namespace, token, image=toolbox)
         async with product(settings) as made:
             verdict = await isolated(made, victim)
     finally:
@@ -175,14 +184,14 @@ async def test_without_a_look_from_inside_the_way_out_is_named_as_not_tried(
 
 
 async def test_a_later_look_tries_nothing_again_and_sees_a_new_policy_at_once(
-    node: Node, node_namespace: str, victim: str, toolbox: str
+    node: Node, node_namespace: str, victim: str, toolbox: str, token: str
 ) -> None:
     """The answer of the first proof counts; what a policy opens is residual without any probe."""
     node.policy("strict")
     pod_path = f"/api/v1/namespaces/{node_namespace}/pods/victim"
     path = f"/apis/networking.k8s.io/v1/namespaces/{node_namespace}/networkpolicies"
     try:
-        settings = table(node, node_namespace, node.admin_token, image=toolbox, inside="ephemeral")
+        settings = table(node, node_namespace, token, image=toolbox, inside="ephemeral")
         settings["probe"]["seconds"] = 20
         async with product(settings) as made:
             await stage.perform(made, stage.call("probe_network"))
@@ -220,10 +229,10 @@ asyncio.run(main())
 
 
 async def test_a_crash_between_creating_and_deleting_leaves_no_pod(
-    node: Node, node_namespace: str, victim: str, toolbox: str
+    node: Node, node_namespace: str, victim: str, toolbox: str, token: str
 ) -> None:
     """Killed while its pods run: the same step clears them, and another step the old ones."""
-    settings = table(node, node_namespace, node.admin_token, image=toolbox)
+    settings = table(node, node_namespace, token, image=toolbox)
     await _crash(node, node_namespace, settings, victim, "run_1/isolate")
     async with product(settings) as made:
         await isolated(made, victim)
@@ -253,10 +262,10 @@ async def _crash(node: Node, home: str, settings: dict[str, Any], victim: str, k
 
 
 async def test_a_networks_class_is_remembered_and_tried_again_when_something_changed(
-    node: Node, node_namespace: str, toolbox: str
+    node: Node, node_namespace: str, toolbox: str, token: str
 ) -> None:
     """A restart reads it; a switch that nobody can see is not; a new DaemonSet makes it tried."""
-    settings = read({"prod": table(node, node_namespace, node.admin_token, image=toolbox)})["prod"]
+    settings = read({"prod": table(node, node_namespace, token, image=toolbox)})["prod"]
     link, later = (Connection("prod", settings, World()) for _ in range(2))
     try:
         node.policy("strict")
@@ -277,11 +286,11 @@ async def test_a_networks_class_is_remembered_and_tried_again_when_something_cha
 
 
 async def test_a_try_that_does_not_work_changes_nothing_that_is_known(
-    node: Node, node_namespace: str, toolbox: str
+    node: Node, node_namespace: str, toolbox: str, token: str
 ) -> None:
     """The class stays, and the fault is told beside it."""
-    good = table(node, node_namespace, node.admin_token, image=toolbox)
-    bad = table(node, node_namespace, node.admin_token, image="localhost/nowhere:1")
+    good = table(node, node_namespace, token, image=toolbox)
+    bad = table(node, node_namespace, token, image="localhost/nowhere:1")
     links = [Connection("prod", read({"prod": one})["prod"], World()) for one in (good, bad)]
     try:
         assert (await Enforcement(links[0]).refresh()).kind is Class.NONE
@@ -294,10 +303,10 @@ async def test_a_try_that_does_not_work_changes_nothing_that_is_known(
 
 
 async def test_without_the_switch_nothing_is_cut(
-    node: Node, node_namespace: str, victim: str, toolbox: str
+    node: Node, node_namespace: str, victim: str, toolbox: str, token: str
 ) -> None:
     """A probe image alone does not allow a pod with NET_ADMIN; the refusal names the key."""
-    settings = table(node, node_namespace, node.admin_token, image=toolbox)
+    settings = table(node, node_namespace, token, image=toolbox)
     async with product(settings) as made:
         with pytest.raises(StepFailed, match="cut_flows = true"):
             await stage.perform(made, stage.call("cut_flows", pod=victim))
