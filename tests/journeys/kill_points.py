@@ -41,6 +41,8 @@ _LASTS = {"put_evidence"}
 _MADE = {"Take": "accept"}  # operations that are objects: the method that makes them
 _SCRUB = (
     (re.compile(r"sha256:[0-9a-f]{64}"), "DIGEST"),
+    (re.compile(r"responder(?:/|%2F)\d+-[a-z0-9-]+-[0-9a-f]{12}"), "BRANCH"),
+    (re.compile(r"(?<=/)[0-9a-f]{40}(?=/|$)"), "COMMIT"),
     (re.compile(r"cart-[a-z0-9]+-[a-z0-9]+"), "POD"),
     (re.compile(r"cart-[a-z0-9]{6,}"), "SET"),
     (re.compile(r"namespaces/[a-z]-[0-9a-f]{8}"), "namespaces/SPACE"),

@@ -1,12 +1,13 @@
 """Runs servers that die on demand, and sandboxes beside them, each in a process of its own.
 
-    python -m tests.journeys.killable [--forgetful]
+    python -m tests.journeys.killable [--forgetful] [--restless]
 
 Every line on standard input is one order in JSON; the answer is one line with the new process's
 id. Processes are forked from this one, which has imported everything: a life begins in a tenth of
 a second. When standard input ends, all of them end. Never used by the product.
 
-`--forgetful` plants a bug for the counter-proof: servers do not look for an earlier dispatch.
+Two plant a bug for a counter-proof: `--forgetful` servers do not look for an earlier dispatch,
+`--restless` ones name the branch of a proposal anew in each life.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,12 @@ import kubernetes.aio.client
 import kubernetes.aio.config
 
 import integrations
+from integrations import _merging as merging
 from integrations import _pipeline as pipeline
 from integrations.kubernetes import delete, redeploy
 from responder import wiring
+from responder.model import Plan
+from responder.ports import Call, Done
 from responder.sandbox import __main__ as sandbox
 from responder.settings import Settings, load
 from responder.web.app import listening, make_app
@@ -48,6 +53,8 @@ def main() -> None:
         integrations.load(module)
     if "--forgetful" in sys.argv:
         pipeline.PipelineRun._settled = _forget  # type: ignore[assignment,method-assign]
+    if "--restless" in sys.argv:
+        _name_anew()
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the dead
@@ -63,6 +70,17 @@ def main() -> None:
 
 async def _forget(*_: object) -> None:
     """What a server says that has forgotten to look."""
+
+
+def _name_anew() -> None:
+    """Have every life propose on a branch of its own."""
+    apply = merging.ProposeChange.apply
+
+    async def renamed(self: merging.ProposeChange, call: Call, plan: Plan) -> Done:
+        params = {**plan.params, "branch": f"responder/{os.getpid()}-cart-{0:012x}"}
+        return await apply(self, call, replace(plan, params=params))
+
+    merging.ProposeChange.apply = renamed  # type: ignore[method-assign]
 
 
 def _live(order: dict[str, Any]) -> None:

@@ -6,68 +6,27 @@ workshop builds and pushes, so that what each pipeline does outside is counted t
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import io
-import zipfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.doubles import gitlab
-from tests.doubles.lab_shapes import DoublePipeline
 from tests.journeys.kill_driver import Death, Journey, nursery
 from tests.journeys.test_kill_points import all_of, first_light, name, playbook
+from tests.journeys.workshop import TOKEN, LabWorkshop
 
 START = "after call POST /api/v4/projects/acme%2Fshop/pipeline #1"
-TOKEN = "sandbox-token"
 FEWEST = 60  # outside calls; fewer means that the points have come loose
-
-
-@dataclass
-class Workshop:
-    """Lets the sandbox's forge do what a runner of GitLab would do: build, push and tell."""
-
-    base: str
-
-    async def execute(self, one: DoublePipeline) -> None:
-        """Dispatch there, wait for its end, and hand its build.json over as ours."""
-        one.status = "running"
-        async with aiohttp.ClientSession(headers={"Authorization": f"token {TOKEN}"}) as client:
-            order = {"ref": one.ref, "inputs": one.inputs, "return_run_details": True}
-            where = f"{self.base}/actions/workflows/rebuild.yml/dispatches"
-            async with client.post(where, json=order) as answer:
-                assert answer.status == 200, await answer.text()
-                number = (await answer.json())["workflow_run_id"]
-            run: dict[str, Any] = {}
-            while run.get("status") != "completed":
-                await asyncio.sleep(0.02)
-                run = await self._get(client, f"/actions/runs/{number}")
-            listed = await self._get(client, f"/actions/runs/{number}/artifacts")
-            kept = f"{self.base}/actions/artifacts/{listed['artifacts'][0]['id']}/zip"
-            async with client.get(kept, allow_redirects=False) as answer:
-                place = answer.headers["Location"]
-        async with aiohttp.ClientSession() as stranger, stranger.get(place) as answer:
-            archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
-        one.files = {member: archive.read(member) for member in archive.namelist()}
-        one.status = "success" if run["conclusion"] == "success" else "failed"
-
-    async def _get(self, client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
-        async with client.get(f"{self.base}{path}") as answer:
-            assert answer.status == 200, await answer.text()
-            found: dict[str, Any] = await answer.json()
-            return found
 
 
 @contextlib.asynccontextmanager
 async def by_gitlab(addresses: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
     """Serve GitLab's double beside the sandbox; it must have been asked rightly in the end."""
     assert addresses["workflow"] == "rebuild.yml"
-    runner = Workshop(f"{addresses['forge']}/repos/{addresses['repo']}")
+    runner = LabWorkshop(f"{addresses['forge']}/repos/{addresses['repo']}")
     async with gitlab.running(executor=runner, token=TOKEN) as double:
         yield {
             "forge": {"kind": "gitlab", "base_url": double.base_url},
