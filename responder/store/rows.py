@@ -59,16 +59,12 @@ class RunStart:
     person: str = ""  # who started it; empty: an alert did
     door: str = ""
     reason: str = ""
-    once: bool = False  # not again for a statement that this incident has heard before
+    once: bool = False  # wanted: not again for what this incident has heard; not held to yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """How an alert finds its incident: join the open one of this key within window, else open.
-
-    One that was resolved within the window before is opened again, unless the alert happened
-    before its end and was only delivered late.
-    """
+    """How an alert finds its incident: join the open one of this key within window, else open."""
 
     key: str
     window: int  # microseconds since the incident's last alert

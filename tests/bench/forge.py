@@ -108,8 +108,8 @@ class Scale:
     """How much of it."""
 
     rebuilds: int = 100
-    pods: int = 500  # of each cluster
-    gap: float = 0.3  # between two alerts of one server
+    pods: int = 600  # of each cluster: for about four minutes
+    gap: float = 0.4  # between two alerts of one server
     backoff: str = "30s"  # of the rebuilds
     pace: dict[str, float] = field(default_factory=dict)  # of the forges; see `forges.Pace`
     sides: tuple[str, ...] = ("busy", "quiet")  # without the second nothing is compared
@@ -122,7 +122,7 @@ class Outcome:
     busy: list[float]  # seconds from alert to contained, of the server that rebuilds
     quiet: list[float]  # of the one that does not
     slowest: list[tuple[float, float]]  # of the busy ones: when, and how long
-    took: float  # seconds until every rebuild had ended
+    took: float  # seconds until every rebuild had ended, or there were no more pods
     rebuilt: dict[str, int]  # outcome of a run -> how many
     told: dict[str, dict[str, Any]]  # what each forge counted
 
@@ -133,7 +133,7 @@ class Outcome:
 
 
 async def rebuilding(place: Path, scale: Scale) -> Outcome:
-    """Alert both servers in turn until every rebuild of the one has ended."""
+    """Alert both servers in turn until every rebuild of the one has ended, or the pods have."""
     async with contextlib.AsyncExitStack() as stack:
         outside = stack.enter_context(_forges(place / "forges"))
         places = _said(outside, **scale.pace)
@@ -153,7 +153,7 @@ async def rebuilding(place: Path, scale: Scale) -> Outcome:
             side.when.clear()
         begun = time.perf_counter()
         await _order(busy.process, places["registry"], scale.rebuilds)
-        while _ended(busy.database) < scale.rebuilds:
+        while _ended(busy.database) < scale.rebuilds and all(side.pods for side in sides):
             for side in sides:
                 await side.one()
                 await asyncio.sleep(scale.gap / len(sides))
@@ -228,15 +228,13 @@ class _Side:
     process: Process
     database: Path
     seen: Seen
-    pods: Iterator[Any]
+    pods: list[Any]
     took: list[float] = field(default_factory=list)
     when: list[float] = field(default_factory=list)
 
     async def one(self) -> None:
         """One alert, until label and policy are there."""
-        pod = next(self.pods, None)
-        if pod is None:
-            raise LookupError("there are not enough pods for so long a time")
+        pod = self.pods.pop()
         name, body = pod["metadata"]["name"], alert(pod)
         url = f"{self.process.url}/v1/hooks/falco"
         begun = time.perf_counter()
@@ -255,7 +253,7 @@ async def _side(process: Process, config: Path, world: dict[str, Any]) -> AsyncI
         pods = await api.ask("GET", f"/api/v1/namespaces/{world['namespace']}/pods")
         async with seeing(api, world["namespace"], LABEL) as seen:
             database = config.with_name("responder.db")
-            yield _Side(process, database, seen, iter(pods["items"]))
+            yield _Side(process, database, seen, pods["items"])
 
 
 def _slowest(side: _Side, begun: float) -> list[tuple[float, float]]:
