@@ -73,8 +73,9 @@ CATALOGUE: Mapping[str, ActionInfo] = {
         _action(
             "kubernetes.find_workloads",
             Effect.READ,
-            "digest:list image:image expect_none:bool",
-            "canary:list early:list rest:list elsewhere:list count:int",
+            "digest:list image:image patched:image expect_none:bool",
+            "canary:list early:list rest:list elsewhere:list count:int changes:list "
+            "applications:list flux:list awaited:list",
         ),
         _action(
             "change.propose",
@@ -88,6 +89,25 @@ CATALOGUE: Mapping[str, ActionInfo] = {
             Effect.CHANGE,
             "image:image change:string request:int! sha:string!",
             "request:int url:string sha:string commit:string",
+        ),
+        _action(
+            "argocd.sync",
+            Effect.CHANGE,
+            "application:string! app_namespace:string workload:string namespace:string "
+            "image:image revision:string wait_if_automated:bool optional:bool",
+            "application:string revision:string url:string",
+        ),
+        _action(
+            "kubernetes.reconcile_flux",
+            Effect.CHANGE,
+            "object:string! namespace:string cluster:string revision:string",
+            "object:string revision:string",
+        ),
+        _action(
+            "kubernetes.await_image",
+            Effect.READ,
+            "workload:string! image:image! namespace:string cluster:string",
+            "workload:string image:image",
         ),
         _action("chat.post", Effect.CHANGE, "text:string!"),
     )
