@@ -78,4 +78,4 @@ class Hearing:
         if verb == "DELETED":
             return True
         self._pods[place] = now
-        return now != before
+        return bool(now != before)

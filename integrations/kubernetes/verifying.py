@@ -30,7 +30,8 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
     """Read pod and policies afresh, try packets where that is configured, and judge all three.
 
     `probing_verdict` has the table of verdicts; without a probe image `applied` is the most.
-    Raises `StepFailed` when label or policy is not there.
+    Raises `StepFailed` when label or policy is not there, in a later look `NotFound` when the pod
+    is gone.
     """
     api = fleet.api(call)
     data = plan.data
@@ -39,6 +40,10 @@ async def verify(fleet: Fleet, call: Call, plan: Plan) -> Verdict:
     try:
         pod = await api.get(named("Pod", namespace, data["pod"]))
     except NotFound:
+        if call.recheck:  # it ended in the middle of a later look: over is another word than open
+            raise NotFound(
+                f"pod {namespace}/{data['pod']} is gone: nothing is left to hold"
+            ) from None
         return Verdict(level=VerdictLevel.RESIDUAL, residual=("the pod is gone",))
     policies = await fleet.items(api, collection("NetworkPolicy", namespace))
     _must_hold(data, pod, policies)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -126,6 +126,19 @@ async def test_another_pod_of_the_name_is_the_end_too(scene: Scene) -> None:
     stage.bare(scene.plane, scene.namespace)
     with pytest.raises(NotFound, match="is another one now"):
         await scene.again(step)
+
+
+async def test_a_pod_that_ends_in_the_middle_of_a_later_look_is_over_and_not_open(
+    scene: Scene,
+) -> None:
+    """Right after the change the same is what is left of it: said, and not counted as isolated."""
+    call, plan, result = await scene.done("quarantine_pod")
+    scene.plane.must("DELETE", f"{scene.pod}?gracePeriodSeconds=0")
+    doer = stage.action(scene.made, "quarantine_pod")
+    verdict = await doer.verify(call, plan, result)
+    assert (verdict.level, verdict.residual) == (VerdictLevel.RESIDUAL, ("the pod is gone",))
+    with pytest.raises(NotFound, match="nothing is left to hold"):
+        await doer.verify(replace(call, recheck=True), plan, result)
 
 
 async def test_rights_that_we_lost_are_no_loss_of_the_isolation(scene: Scene) -> None:
