@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Self
@@ -32,7 +32,6 @@ __all__ = [
     "Verdict",
     "VerdictLevel",
     "canonical",
-    "compact",
     "digest_of",
 ]
 
@@ -386,28 +385,6 @@ class Verdict:
 def canonical(value: Any) -> str:
     """One text for one meaning: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def _made_once() -> Callable[[Any], str]:
-    """The encoder's own function in C, made once: `encode` makes it anew at every call.
-
-    A third of what a small object costs. Where this Python has none, the slow way serves.
-    """
-    encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    text = getattr(json.encoder, "encode_basestring_ascii", None)
-    if make is None or text is None:
-        return encoder.encode
-    chunks = make(None, encoder.default, text, None, ":", ",", False, False, True)
-
-    def compact(value: Any) -> str:
-        return "".join(chunks(value, 0))
-
-    return compact
-
-
-# Compact JSON, ASCII only: a surrogate or NUL becomes six harmless characters and comes back.
-compact = _made_once()
 
 
 def digest_of(value: Any) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from responder.model import compact
+from responder.text import compact
 
 __all__ = ["clean", "decode", "encode"]
 

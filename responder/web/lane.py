@@ -20,7 +20,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from responder.clock import SECOND
-from responder.model import compact
+from responder.text import compact
 from responder.web.hooks import PLAIN_JSON, certified, take
 from responder.web.problems import SECURITY_HEADERS, problem_of
 from responder.web.routing import Desk

@@ -14,7 +14,8 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from responder.clock import World
-from responder.model import Role, compact
+from responder.model import Role
+from responder.text import compact
 from responder.web.auth import identify, require
 from responder.web.limits import Budget, Limits, load_json, read_body, require_json
 from responder.web.problems import Refused, problem_of
