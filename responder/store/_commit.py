@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from responder.errors import Conflict, ResponderError, StoreUnavailable
+from responder.store import _sheet
 from responder.store._home import Home
 
-__all__ = ["Committer", "Job", "Op", "Outcome"]
+__all__ = ["Committer", "Job", "Op", "Outcome", "joins"]
 
 Op = Callable[[sqlite3.Connection], Any]
 # An operation with an attribute `join` is done together with neighbours that have the same one.
@@ -66,6 +67,7 @@ class Committer:
     def __init__(self, home: Home, *, reserve: int = RESERVE) -> None:
         self._home = home
         self._db = home.writer()
+        _sheet.prepare(self._db)
         self._reserve = Path(f"{home.path}.reserve")
         self._size = reserve
         self._full = not self._hold_reserve()
@@ -192,6 +194,11 @@ class Committer:
         self._full = True
         with contextlib.suppress(OSError):
             os.truncate(self._reserve, 0)
+
+
+def joins(op: Op) -> bool:
+    """Whether an operation gains by being done together with neighbours of its kind."""
+    return _joiner(op) is not None
 
 
 def _joiner(op: Op) -> Join | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from responder.model import AlertKind, Mode
-from responder.store._sheet import Sheet, Sighting
+from responder.store._sheet import NOT_OPENED, Sheet
 from responder.store._text import clean, encode
 from responder.store.interface import Accept, Brake, Event, Opening, Receipt, RunStart
 
@@ -188,8 +188,7 @@ def _repeat(sheet: Sheet, item: Intake) -> Receipt | None:
     if known is None or abs(item.received - known.seen) > item.window:
         return None
     earlier, incident = known.alert, known.incident
-    sheet.see((item.hook, item.fingerprint), Sighting(earlier, incident, item.received))
-    _keep(sheet, item, incident, earlier)
+    sheet.keep(_columns(item, incident, earlier))
     if incident is None:
         return Receipt(id=earlier, incident=None, duplicate=True, runs=())
     if not item.resolved:
@@ -198,8 +197,9 @@ def _repeat(sheet: Sheet, item: Intake) -> Receipt | None:
     return Receipt(id=earlier, incident=incident, duplicate=True, runs=runs)
 
 
-def _keep(sheet: Sheet, item: Intake, incident: int | None, earlier: str | None) -> None:
-    sheet.alerts.append((item.id, item.hook, item.received, incident, earlier, item.body, item.raw))
+def _columns(item: Intake, incident: int | None, earlier: str | None) -> tuple[Any, ...]:
+    mark = item.fingerprint or None
+    return (item.id, item.hook, item.received, incident, earlier, item.body, item.raw, mark)
 
 
 # --------------------------------------------------------------------------- first sights
@@ -207,43 +207,40 @@ def _keep(sheet: Sheet, item: Intake, incident: int | None, earlier: str | None)
 
 def _first(sheet: Sheet, item: Intake) -> Receipt:
     incident = _incident_of(sheet, item)
-    _keep(sheet, item, incident, None)
-    if item.fingerprint:
-        sheet.see((item.hook, item.fingerprint), Sighting(item.id, incident, item.received))
     if incident is None:
+        sheet.keep(_columns(item, None, None))
         return Receipt(id=item.id, incident=None, duplicate=False, runs=())
+    number, opens = incident
     kind = "resolved" if item.resolved else "alert"
-    sheet.stories.append((incident, item.received, kind, item.story, "auto", "", item.mark))
+    sheet.keep(_columns(item, number, None), opens, (kind, item.story, item.mark))
     if not item.drafts:
-        return Receipt(id=item.id, incident=incident, duplicate=False, runs=())
+        return Receipt(id=item.id, incident=number, duplicate=False, runs=())
     sheet.flush()  # a run's lines come after its alert's
-    made = [create_run(sheet.db, incident, one) for one in item.drafts]
+    made = [create_run(sheet.db, number, one) for one in item.drafts]
     sheet.ran()
     return Receipt(
         id=item.id,
-        incident=incident,
+        incident=number,
         duplicate=False,
         runs=tuple(run for run, _ in made),
         braked=any(braked for _, braked in made),
     )
 
 
-def _incident_of(sheet: Sheet, item: Intake) -> int | None:
+def _incident_of(sheet: Sheet, item: Intake) -> tuple[int, tuple[Any, ...]] | None:
+    """Its number, and its columns when this alert opens it; None: the alert has no incident."""
+    opening = item.opening
     if item.resolved:
         found = sheet.sighting((item.hook, item.resolves))
-        return found.incident if found else None
-    if item.opening is None:
+        return (found.incident, NOT_OPENED) if found and found.incident is not None else None
+    if opening is None:
         return None
-    live = sheet.live(item.opening.key)
-    if live is not None and abs(item.received - live.last_alert) <= item.opening.window:
-        sheet.join(live.number, item.received, item.opening.severity)
-        return live.number
-    return sheet.open(item.opening.key, _opened_row(item.opening, item.received, 1), item.received)
-
-
-def _opened_row(opening: Opened, at: int, alerts: int) -> tuple[Any, ...]:
-    """The columns of a new incident after number and key."""
-    return (opening.title, opening.severity, "open", at, at, at, alerts, opening.target, "{}")
+    live = sheet.live(opening.key)
+    if live is not None and abs(item.received - live.last_alert) <= opening.window:
+        sheet.join(live.number, item.received, opening.severity)
+        return live.number, NOT_OPENED
+    number = sheet.open(opening.key, item.received)
+    return number, (number, opening.key, opening.title, opening.severity, opening.target)
 
 
 def find_or_open(db: sqlite3.Connection, opening: Opened, at: int, alerts: int) -> int:

@@ -16,10 +16,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from responder.errors import StoreUnavailable
-from responder.store._commit import Committer, Job, Op, Outcome
+from responder.store._commit import Committer, Job, Op, Outcome, joins
 
 __all__ = ["LoopWriter", "ThreadWriter", "Writer"]
 
@@ -91,21 +91,34 @@ def settle(answers: Iterable[_Answer]) -> None:
             future.set_exception(outcome.error)
 
 
-_Queued = tuple[Any, "asyncio.Future[Any]"]
+PATIENCE = 0.002  # seconds an alert waits at most for others to be committed with
+
+
+class _Queued(NamedTuple):
+    """One item, who waits for its answer, and whether it may wait for neighbours."""
+
+    item: Any
+    future: asyncio.Future[Any]
+    patient: bool
 
 
 class _Lane:
     """One thread that answers groups of queued items, in order. Never dies of an item.
 
-    What one turn of the loop puts goes to the thread together, in the next turn. Item by item the
-    thread would wake for the first one alone, pay a whole commit for it, and take the interpreter
-    from the loop that makes the others.
+    A group costs as much as a dozen alerts do, and a thread at work takes the interpreter from
+    the loop that makes the next ones. So what one turn of the loop puts is passed on together, and
+    *patient* items wait a moment where company is likely: until as many are there as were answered
+    together or already wait, never longer than `PATIENCE`, and not at all after an item that came
+    alone.
     """
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, group: int) -> None:
         self.ended: asyncio.Future[None] = loop.create_future()
         self._loop, self._group = loop, group
-        self._turn: list[_Queued] = []  # what this turn of the loop has put
+        self._turn: list[_Queued] = []  # not yet passed on
+        self._passing: asyncio.Handle | None = None  # when it will be, if that is known
+        self._at_work = 0  # items passed on and not answered
+        self._likely = 1  # patient items that come together
         self._queue: queue.SimpleQueue[list[_Queued] | None] = queue.SimpleQueue()
         self._closed = self._dropped = False
         self._work: Callable[[Sequence[Any]], Sequence[Outcome]] | None = None
@@ -115,13 +128,15 @@ class _Lane:
         self._work = work
         self._thread.start()
 
-    def put(self, item: Any) -> asyncio.Future[Any]:
+    def put(self, item: Any, *, patient: bool = False) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreUnavailable("store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        if not self._turn:
-            self._loop.call_soon(self._pass_on)
-        self._turn.append((item, future))
+        self._turn.append(_Queued(item, future, patient))
+        if not patient:
+            self._pass_soon()
+        elif not self._at_work:  # else the thread could not begin with it anyway
+            self._consider()
         return future
 
     def stop(self) -> None:
@@ -136,10 +151,37 @@ class _Lane:
         self.stop()
         self._thread.join()
 
+    def _consider(self) -> None:
+        """Pass on when all are here that are likely to come, or after a moment."""
+        if len(self._turn) >= self._likely:
+            self._pass_soon()
+        elif self._passing is None:
+            self._passing = self._loop.call_later(PATIENCE, self._pass_on)
+
+    def _pass_soon(self) -> None:
+        """Pass on in the next turn of the loop, whatever else comes in this one with it."""
+        if isinstance(self._passing, asyncio.TimerHandle):
+            self._passing.cancel()
+            self._passing = None
+        if self._passing is None:
+            self._passing = self._loop.call_soon(self._pass_on)
+
     def _pass_on(self) -> None:
+        if self._passing is not None:
+            self._passing.cancel()
+            self._passing = None
         if self._turn:
             turn, self._turn = self._turn, []
+            self._at_work += len(turn)
             self._queue.put(turn)
+
+    def _answered(self, answers: Sequence[tuple[_Queued, Outcome]]) -> None:
+        """On the loop: tell everybody, and think of who may come with those who wait now."""
+        self._at_work -= len(answers)
+        self._likely = sum(queued.patient for queued, _ in answers) + len(self._turn)
+        settle((queued.future, outcome) for queued, outcome in answers)
+        if self._turn and not self._at_work:
+            self._consider()
 
     def _run(self) -> None:
         going = True
@@ -152,9 +194,8 @@ class _Lane:
     def _answer(self, group: Sequence[_Queued]) -> None:
         if self._work is None or self._dropped:
             return
-        outcomes = self._work([item for item, _ in group])
-        answers = [(future, out) for (_, future), out in zip(group, outcomes, strict=True)]
-        self._tell(settle, answers)
+        outcomes = self._work([queued.item for queued in group])
+        self._tell(self._answered, list(zip(group, outcomes, strict=True)))
 
     def _tell(self, call: Callable[[Any], object], value: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -197,15 +238,16 @@ class ThreadWriter:
 
     async def write(self, op: Callable[[sqlite3.Connection], _T], *, essential: bool = True) -> _T:
         """Run `op` in the next group; returns when it is on disk."""
-        return await self._put("write", Job(op, essential))  # type: ignore[no-any-return]
+        job, patient = Job(op, essential), joins(op)
+        return await self._lane("write").put(job, patient=patient)  # type: ignore[no-any-return]
 
     async def read(self, op: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `op` on one consistent view of what is committed."""
-        return await self._put("read", op)  # type: ignore[no-any-return]
+        return await self._lane("read").put(op)  # type: ignore[no-any-return]
 
     async def aside(self, work: Callable[[], _T]) -> _T:
         """Run long blocking work that must delay neither writes nor reads."""
-        return await self._put("aside", work)  # type: ignore[no-any-return]
+        return await self._lane("aside").put(work)  # type: ignore[no-any-return]
 
     async def stop(self) -> None:
         """Finish what is queued, then close both connections."""
@@ -227,11 +269,11 @@ class ThreadWriter:
             self._committer.close()
         self._lanes, self._reader, self._committer = {}, None, None
 
-    def _put(self, name: str, item: Any) -> asyncio.Future[Any]:
+    def _lane(self, name: str) -> _Lane:
         lane = self._lanes.get(name)
         if lane is None:
             raise StoreUnavailable("store is closed")
-        return lane.put(item)
+        return lane
 
 
 class LoopWriter:

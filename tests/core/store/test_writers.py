@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from responder.errors import StoreUnavailable
 from responder.store.sqlite import SqliteStore
-from responder.store.writer import Writer
+from responder.store.writer import PATIENCE, Writer
 from tests.core.store.making import NOW, item, start
 
 
@@ -30,6 +32,66 @@ async def test_concurrent_alerts_share_commits(store: SqliteStore) -> None:
     await asyncio.gather(*(store.accept([item(n)]) for n in range(200)))
     assert len(seen) <= 20
     assert len(await store.alerts(limit=300)) == 200
+
+
+async def test_alerts_that_come_together_are_committed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen senders that wait for their answers soon share one commit for all sixteen.
+
+    However slow the machine: what could cut a group short is waited out.
+    """
+    monkeypatch.setattr("responder.store.writer.PATIENCE", 10.0)
+    store = SqliteStore(tmp_path / "responder.db", reserve=0)
+    await store.open()
+    seen = commits(store)
+    numbers = itertools.count()
+
+    async def sender() -> None:
+        for _ in range(20):
+            await store.accept([item(next(numbers))])
+
+    await asyncio.gather(*(sender() for _ in range(16)))
+    await store.close()
+    assert 20 <= len(seen) <= 24
+
+
+async def test_an_alert_that_comes_alone_waits_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crowd the first one waits its moment in vain; no later one does."""
+    store = SqliteStore(tmp_path / "responder.db", reserve=0)
+    await store.open()
+    await asyncio.gather(*(store.accept([item(n)]) for n in range(16)))
+    loop = asyncio.get_running_loop()
+    waits: list[float] = []
+    plain = loop.call_later
+
+    def counted(delay: float, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        waits.append(delay)
+        return plain(delay, *args, **more)
+
+    monkeypatch.setattr(loop, "call_later", counted)
+    for number in range(16, 30):
+        await store.accept([item(number)])
+    await store.close()
+    assert waits == [PATIENCE]
+
+
+async def test_what_is_no_alert_takes_those_that_wait_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's next line never waits for alerts, and alerts that wait go with it."""
+    monkeypatch.setattr("responder.store.writer.PATIENCE", 60.0)
+    store = SqliteStore(tmp_path / "responder.db", reserve=0)
+    await store.open()
+    await asyncio.gather(*(store.accept([item(n)]) for n in range(3)))
+    waiting = asyncio.ensure_future(store.accept([item(3)]))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        assert await store.writable() is True
+        assert len(await waiting) == 1
+    await store.close()
 
 
 async def test_a_failing_operation_hurts_no_other_of_its_group(store: SqliteStore) -> None:
