@@ -15,10 +15,21 @@ from integrations._calling import Fault
 from responder.clock import SECOND, World
 from responder.errors import StepRetry
 
-__all__ = ["Brake"]
+__all__ = ["Brake", "Refused"]
 
 _LEAST = 60.0  # seconds, when nothing says how long: at least a minute, growing
 _DOUBLINGS = 5  # up to 32 minutes
+
+
+class Refused(Exception):
+    """An answer that said no, with its meaning: told by the very thread that heard it.
+
+    So that the brake is on before that thread takes its next call.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.text)
+        self.fault = fault
 
 
 class Brake:

@@ -123,8 +123,9 @@ class PipelineRun:
             given[route.digest_input] = image.digest or call.target.digest
             if not given[route.digest_input]:
                 raise StepFailed(
-                    f"{route.workflow} of {route.repo} needs the digest of the image that runs, and "
-                    f"nothing says it for {image.name}: name the image with its digest, or a pod"
+                    f"{route.workflow} of {route.repo} needs the digest of the image that runs, "
+                    f"and nothing says it for {image.name}: name the image with its digest, or a "
+                    "pod"
                 )
         return given
 
@@ -238,7 +239,7 @@ class PipelineRun:
         try:
             run = await self._look(forge, waiting)
             if run is None:
-                return self._unseen(forge, waiting)
+                return self._unseen(call, forge, waiting)
             if run.state.outcome is Outcome.GOING:
                 return self._pending(forge, waiting, run)
             if run.state.outcome is Outcome.SUCCEEDED:
@@ -248,11 +249,11 @@ class PipelineRun:
                 state=waiting.to_json(),
                 after=max(silent.after, forge.poll),
                 waiting_for=f"{forge.terms.words(waiting.run_id, 'last seen going')}: {silent}",
-                correlation=forge.hint(waiting.repo, waiting.run_id or waiting.base),
+                correlation=_hint(call, forge, waiting),
                 person=waiting.person,
             )
         if run.state.outcome is Outcome.CANCELLED:
-            return await self._superseded(forge, waiting, run)
+            return await self._superseded(call, forge, waiting, run)
         raise StepFailed(f"{forge.terms.run} {run.id} {run.state.words}: {run.url}")
 
     def _of(self, name: str) -> Forge:
@@ -272,7 +273,7 @@ class PipelineRun:
                 raise StepRetry(str(error), after=_LOOK_PAUSE) from error
             raise StepFailed(f"{forge.terms.run} {waiting.run_id} was deleted") from error
 
-    def _unseen(self, forge: Forge, waiting: Waiting) -> Pending:
+    def _unseen(self, call: Call, forge: Forge, waiting: Waiting) -> Pending:
         if self._world.clock.now() > waiting.since + _APPEARS_WITHIN:
             raise Uncertain(
                 f"{waiting.workflow} of {waiting.repo} was dispatched and no run bears "
@@ -282,12 +283,13 @@ class PipelineRun:
             state=waiting.to_json(),
             after=_LOOK_PAUSE * 2,
             waiting_for=forge.terms.words(0, "not listed yet"),
-            correlation=forge.hint(waiting.repo, waiting.base),
+            correlation=_hint(call, forge, waiting),
         )
 
-    async def _superseded(self, forge: Forge, waiting: Waiting, run: Run) -> Pending:
+    async def _superseded(self, call: Call, forge: Forge, waiting: Waiting, run: Run) -> Pending:
         """A cancelled run is no failed patch: follow a living one of ours, else start again."""
-        since, words = waiting.since - runs.CLOCK_MARGIN, run.state.words
+        since = (call.started or waiting.since) - runs.CLOCK_MARGIN  # every attempt's run counts
+        words = run.state.words
         try:
             listed = await forge.recent(waiting.repo, waiting.workflow, since, waiting.event)
         except StepRetry:
@@ -366,3 +368,8 @@ class PipelineRun:
             f"{what} cannot be taken back: the pushed image stays in "
             "the registry and changes nothing that runs; undo the redeploy instead"
         )
+
+
+def _hint(call: Call, forge: Forge, waiting: Waiting) -> str:
+    """What is listened for: the run's number, or the name that it must bear when it shows up."""
+    return forge.hint(waiting.repo, waiting.run_id or runs.correlation_id(call.key, call.attempt))

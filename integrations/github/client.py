@@ -20,6 +20,7 @@ once when it does not hold any more.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ import github
 import requests
 from github.WorkflowRun import WorkflowRun
 
-from integrations._braking import Brake
+from integrations._braking import Brake, Refused
 from integrations._calling import Caller, Fault, FaultKind
 from integrations._forge import Run
 from integrations.github.answers import NO_TOKEN, USUAL_RIGHT, fault_below, fault_of
@@ -90,7 +91,10 @@ class Forge:
 
         def held() -> T:
             left_at = self.brake.passing(what)
-            answer = self._with_credential(call)
+            try:
+                answer = self._with_credential(call)
+            except github.GithubException as error:
+                raise Refused(self._meaning(error)) from error
             self.brake.answered(left_at)
             return answer
 
@@ -204,11 +208,11 @@ class Forge:
 
         def call(api: github.Github) -> str:
             path = f"/repos/{repo}/actions/artifacts/{artifact}/zip"
-            status, headers, _ = api.requester.requestJson("GET", path)
+            status, headers, said = api.requester.requestJson("GET", path)
             if status == HTTPStatus.GONE:
                 raise NotFound(f"{self.name}: artifact {artifact} of {repo} is gone (410)")
             if status != HTTPStatus.FOUND:
-                raise github.GithubException(status, None, headers)
+                raise api.requester.createException(status, headers, _problem(said))
             return str(headers.get("location", ""))
 
         return await self.calling(f"find artifact {artifact} of {repo}", call)
@@ -309,6 +313,8 @@ class Forge:
 
     def _meaning(self, error: Exception) -> Fault:
         """What an error means for a caller, with the brake's wait on it."""
+        if isinstance(error, Refused):
+            return error.fault
         fault = _classify(error, self._now())
         if isinstance(error, github.GithubException):
             if error.status == HTTPStatus.UNAUTHORIZED:
@@ -352,6 +358,15 @@ def _run(run: WorkflowRun) -> Run:
 def _login(run: WorkflowRun) -> str:
     """Who began this attempt; only of a run that was fetched whole, else it would be again."""
     return for_terminal(getattr(run.triggering_actor, "login", None) or "", 40)
+
+
+def _problem(said: str) -> dict[str, Any]:
+    """What a refusal says, for PyGithub to tell a rate limit from a missing right."""
+    try:
+        told = json.loads(said)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _at(moment: dt.datetime | None) -> int:

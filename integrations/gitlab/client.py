@@ -26,7 +26,7 @@ import gitlab
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from integrations._braking import Brake
+from integrations._braking import Brake, Refused
 from integrations._calling import Caller, Fault, FaultKind, retry_after
 from integrations.gitlab.settings import ForgeSettings
 from responder.clock import SECOND, World
@@ -166,7 +166,8 @@ class Client:
                 if error.response_code is None:
                     raise
                 status, text = error.response_code, _message(error)
-                raise _Refused(status, api.session.last, text) from None
+                said = _Refused(status, api.session.last, text)
+                raise Refused(self._meaning(said)) from None
             self.brake.answered(left_at)
             return answer
 
@@ -174,6 +175,8 @@ class Client:
 
     def _meaning(self, error: Exception) -> Fault:
         """What an error means for a caller, with the brake's wait on it."""
+        if isinstance(error, Refused):
+            return error.fault
         fault = _classify(error, self._now())
         if not isinstance(error, _Refused):
             return fault

@@ -1,197 +1,19 @@
-"""A start acts exactly once on either forge, whatever is lost on the way; the doubles count.
+"""A start at GitLab acts exactly once, whatever is lost on the way; the double counts.
 
-Every fault that a forge's API can show, at each call that one step makes. What must hold each time:
-no intent has two pipelines, and the end is a digest, or a failure class whose words tell a person.
+The whole table of faults, over both forges, is in `tests/adapters/forges`.
 """
-
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from responder.errors import Conflict, StepFailed, StepRetry, Uncertain
-from responder.ports import Done, Pending
-from tests.adapters.github.world import bench as github_bench
+from responder.errors import StepFailed, StepRetry, Uncertain
+from responder.ports import Pending
 from tests.adapters.gitlab.world import a_call
 from tests.adapters.gitlab.world import bench as gitlab_bench
-from tests.doubles.executors import Immediate
 from tests.doubles.faults import Fault
 from tests.doubles.lab_executors import Straight
 
 LOST = [Fault.ERROR_AFTER, Fault.RESET_AFTER, Fault.SLOW_AFTER]
 NOT_ACTED = [Fault.ERROR_BEFORE, Fault.RESET_BEFORE, Fault.SLOW_BEFORE]
-PLACES = {
-    "github": ["workflow", "dispatch", "list", "run", "artifacts", "zip"],
-    "gitlab": ["commit", "create", "list", "pipeline", "bridges", "jobs", "file"],
-}
-STARTS = {"github": "dispatch", "gitlab": "create"}
-SPEED = {"timeout": 1, "poll": 1, "settle": 0.6}
-CASES = [
-    (forge, place, fault) for forge, places in PLACES.items() for place in places for fault in Fault
-]
-TOLD: Counter[str] = Counter()
-
-
-@asynccontextmanager
-async def bench(forge: str) -> AsyncIterator[Any]:
-    """The bench of one forge, quick enough for a table."""
-    made = {"github": github_bench, "gitlab": gitlab_bench}[forge]
-    async with made(settings=SPEED) as b:  # type: ignore[operator]
-        yield b
-
-
-async def carried_on(b: Any, attempts: int = 4, looks: int = 6) -> Done | Exception:
-    """What the engine does with a step: try again after `StepRetry`, ask after `Uncertain`."""
-    for attempt in range(1, attempts + 1):
-        call = a_call(attempt=attempt)
-        try:
-            now = await b.action.apply(call, await b.action.plan(call))
-            for _ in range(looks):
-                if isinstance(now, Done):
-                    return now
-                assert isinstance(now, Pending)
-                assert now.waiting_for
-                now = await b.action.poll(call, now.state)
-        except StepRetry as error:
-            last: Exception = error
-        except (StepFailed, Uncertain, Conflict) as error:
-            return error
-    return last
-
-
-@pytest.mark.parametrize(
-    ("forge", "place", "fault"), CASES, ids=lambda v: v.name if isinstance(v, Fault) else v
-)
-async def test_no_fault_makes_two_pipelines_or_ends_without_a_reason(
-    forge: str, place: str, fault: Fault
-) -> None:
-    """One fault at one call: exactly one pipeline and its digest, or words for a person."""
-    async with bench(forge) as b:
-        b.double.faults.arm(place, fault)
-        if place == "list":  # it is asked only where an answer was lost
-            b.double.faults.arm(STARTS[forge], Fault.ERROR_AFTER)
-        end = await carried_on(b)
-        acted = b.double.dispatches
-        assert not any(b.double.faults.armed.values()), f"{place} was never asked"
-        assert all(times == 1 for times in acted.values()), acted
-        assert acted.total() <= 1, acted
-        judge(forge, b, end)
-        if not isinstance(end, Done):
-            assert fault is Fault.FORBIDDEN_LIMIT_BODY or place == "list", repr(end)
-
-
-def judge(forge: str, b: Any, end: Done | Exception) -> None:
-    """A digest of the one pipeline, or a reason in words; counted for the reader."""
-    if isinstance(end, Done):
-        assert b.double.dispatches.total() >= 1
-        assert end.result["digest"].startswith("sha256:")
-        TOLD[f"{forge}: right end"] += 1
-    else:
-        assert len(str(end)) > 20, repr(end)
-        TOLD[f"{forge}: a person asked"] += 1
-
-
-def lagging(b: Any) -> None:
-    """The answer is lost and the list is stale."""
-    b.double.faults.hide_runs_for = 1
-    b.double.faults.arm(STARTS[kind_of(b)], Fault.ERROR_AFTER)
-
-
-def superseded(b: Any) -> None:
-    """The first pipeline is canceled for a newer one."""
-    made = {"github": Immediate(conclusion="cancelled"), "gitlab": Straight(status="canceled")}
-    b.double.executor = Once(made[kind_of(b)], b.double.executor)
-
-
-def waiting(b: Any) -> None:
-    """A person must approve first."""
-    made = {"github": Immediate(states=("waiting",)), "gitlab": Straight(states=("manual",))}
-    b.double.executor = made[kind_of(b)]
-
-
-def late_once(b: Any) -> None:
-    """The artifact's address has run out once."""
-    b.double.object_store = True
-    b.double.faults.archive_late = 1
-
-
-def late_always(b: Any) -> None:
-    """The artifact is gone where it is kept."""
-    b.double.object_store = True
-    b.double.faults.archive_late = 99
-
-
-def expiring(b: Any) -> None:
-    """The token does not hold any more once the pipeline runs."""
-    b.double.executor = Expiring(b.double)
-
-
-def kind_of(b: Any) -> str:
-    """Which forge a bench has."""
-    return "gitlab" if hasattr(b.double, "pipelines") else "github"
-
-
-@dataclass
-class Once:
-    """One executor for the first pipeline, another for the rest."""
-
-    first: Any
-    rest: Any
-
-    async def execute(self, run: Any) -> None:
-        """Use the first one once."""
-        mine, self.first = self.first or self.rest, None
-        await mine.execute(run)
-
-
-@dataclass
-class Expiring:
-    """Lets the token run out when a pipeline begins."""
-
-    double: Any
-
-    async def execute(self, run: Any) -> None:
-        """Change what the forge takes for valid."""
-        self.double.token = "renewed"
-
-
-SITUATIONS: dict[Any, tuple[bool, int]] = {  # what happens -> right end, pipelines at most
-    lagging: (True, 1),
-    superseded: (True, 2),
-    waiting: (True, 1),
-    late_once: (True, 1),
-    late_always: (False, 1),
-    expiring: (False, 1),
-}
-
-
-@pytest.mark.parametrize("forge", PLACES)
-@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda one: one.__name__)
-async def test_no_situation_makes_two_pipelines_or_ends_without_a_reason(
-    situation: Any, forge: str
-) -> None:
-    """The same on either forge; a superseded pipeline is another attempt with its own name."""
-    async with bench(forge) as b:
-        situation(b)
-        end = await carried_on(b)
-        right, most = SITUATIONS[situation]
-        assert isinstance(end, Done) is right, repr(end)
-        assert all(times == 1 for times in b.double.dispatches.values())
-        assert b.double.dispatches.total() == most
-        judge(forge, b, end)
-
-
-def test_the_counts_of_the_table_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Most faults end well; how many of each is for the reader."""
-    if not TOLD:
-        pytest.skip("the table was not run")
-    with capsys.disabled():
-        print(f"\nfaults at one call each, never two pipelines: {dict(sorted(TOLD.items()))}")
-    for forge in PLACES:
-        assert TOLD[f"{forge}: right end"] > 4 * TOLD[f"{forge}: a person asked"]
 
 
 @pytest.mark.parametrize("fault", LOST, ids=lambda fault: fault.name)
@@ -222,6 +44,7 @@ async def test_a_start_that_did_not_act_is_tried_again_and_acts_once(fault: Faul
     ("fault", "least", "most"),
     [
         (Fault.FORBIDDEN_LIMIT, 7, 7),
+        (Fault.FORBIDDEN_LIMIT_BODY, 60, 60),
         (Fault.TOO_MANY, 7, 7),
         (Fault.TOO_MANY_BARE, 60, 60),
         (Fault.TOO_MANY_DATE, 35, 41),
@@ -278,6 +101,6 @@ async def test_a_token_that_expires_while_a_pipeline_runs_ends_with_the_reason()
         pending = await b.apply(a_call())
         assert isinstance(await b.action.poll(a_call(), pending.state), Pending)
         b.double.token = "renewed"
-        with pytest.raises(StepFailed, match="the credential does not hold"):
+        with pytest.raises(StepFailed, match=r"does not hold.*renew \[forges.lab\] token"):
             await b.action.poll(a_call(), pending.state)
         assert b.started() == 1
