@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,17 +139,31 @@ class PodResolver:
             return target
         namespace, name = pod_name(target.pod, target)
         target = replace(target, namespace=namespace, pod=name)
+        seen = await self.looks.ahead(namespace, name) or await self._look(namespace, name)
+        now = filled(target, seen.pod, seen.owners)
+        self.looks.keep(seen)
+        return now
+
+    def foresee(self, target: Target) -> None:
+        """Begin to look at a pod that will be asked for in a moment. Waits for nothing."""
+        if target.pod:
+            with suppress(StepFailed):  # whoever resolves it will hear what is wrong with the name
+                namespace, name = pod_name(target.pod, target)
+                self.looks.begin(namespace, name, lambda: self._look(namespace, name))
+
+    async def _look(self, namespace: str, name: str) -> Look:
+        """The pod and its owners; what stands around is read beside them.
+
+        A containment that follows saves the wait.
+        """
 
         async def itself() -> tuple[Json, list[Json]]:
             pod = await self.api.get(named("Pod", namespace, name))
             return pod, await chain(self.api, pod)
 
-        # What stands around the pod is read beside it: a containment that follows saves the wait.
         work: list[Coroutine[Any, Any, Any]] = [itself(), self.looks.near(self.api, namespace)]
         (pod, owners), near = await together(work)
-        now = filled(target, pod, owners)
-        self.looks.keep(Look(pod, owners, near))
-        return now
+        return Look(pod, owners, near)
 
 
 def filled(target: Target, pod: Json, owners: list[Json]) -> Target:

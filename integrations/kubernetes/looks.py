@@ -3,22 +3,30 @@
 Safe to be a moment old: a plan is applied only to the very UID with the very labels it was made
 for, and a conflict makes the next plan read afresh, because each look is handed out once. In a
 storm the pods of one namespace share what stands around them.
+
+A look may also be begun before anybody asks: while an alert is being stored, say. Each is given
+out once, and bounded in number, because the one who would ask may never come.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from integrations.kubernetes.client import Api, Json
 from integrations.kubernetes.surroundings import Around, glance
 from responder.clock import Clock
+from responder.errors import ResponderError
 
 __all__ = ["Look", "Looks"]
 
 _FRESH = 2.0  # seconds
 _MOST = 512
 _TOGETHER = 0.25  # seconds
+_AHEAD = 1.0  # seconds after which a look that was begun ahead is too old to be given out
+_WASTED, _MINUTE = 32, 60.0  # so many looks ahead that nobody asked for, in so many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,32 @@ class Looks:
         self._clock = clock
         self._seen: dict[tuple[str, str], tuple[float, Look]] = {}
         self._near: dict[str, tuple[float, asyncio.Task[Around | None]]] = {}
+        self._ahead: dict[tuple[str, str], tuple[float, asyncio.Task[Look]]] = {}
+
+    def begin(
+        self, namespace: str, name: str, look: Callable[[], Coroutine[Any, Any, Look]]
+    ) -> None:
+        """Look at a pod before somebody asks, unless many such looks were in vain of late."""
+        now = self._clock.monotonic()
+        kept = {one: held for one, held in self._ahead.items() if now - held[0] < _MINUTE}
+        self._ahead = kept
+        if len(kept) < _WASTED and (namespace, name) not in kept:
+            task = asyncio.create_task(look())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            kept[namespace, name] = (now, task)
+
+    async def ahead(self, namespace: str, name: str) -> Look | None:
+        """The look at this pod that was begun a moment ago; nothing when there is none.
+
+        Nor when it failed: the one who asks looks again then, and hears the reason.
+        """
+        begun, task = self._ahead.pop((namespace, name), (0.0, None))
+        if task is None or self._clock.monotonic() - begun >= _AHEAD:
+            return None
+        try:
+            return await task
+        except ResponderError:
+            return None
 
     async def near(self, api: Api, namespace: str) -> Around | None:
         """What stands around in a namespace, not to be changed; nothing when it cannot be had.

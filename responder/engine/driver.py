@@ -23,6 +23,7 @@ from responder.engine.poison import strike
 from responder.engine.state import RunState, evolve
 from responder.engine.turn import Turn, take_turn
 from responder.errors import StoreUnavailable
+from responder.model import Target
 from responder.playbook.definition import Playbook
 from responder.store.interface import AuditEntry, Event, RunRow, RunUpdate, Store, TimelineEntry
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _PAUSE_LOOK = SECOND  # between two looks at a pause from a held run
 _CHANGES = {Kind.APPLY, Kind.UNDO, Kind.REASSERT}  # their intent is on disk before they begin
+_QUIET = 4  # runs at work up to which the reads for another are begun ahead of it
 _IDLE_LOOK = 5.0  # seconds without any wake before the store is asked again: clocks may jump
 
 
@@ -59,16 +61,6 @@ class _Active:
     def rouse(self, _ended: object) -> None:
         """A call has ended, or the time is over: look now."""
         self.wake.set()
-
-
-def _only_looked_up(turn: Turn) -> bool:
-    """Whether all that is new is what the target is, and only reading follows.
-
-    A restart would ask again, so the line may wait for the next write: one flush less between an
-    alert and its containment.
-    """
-    known = bool(turn.events) and all(e.type == "target_resolved" for e in turn.events)
-    return known and bool(turn.launches) and all(c.kind is Kind.PLAN for c in turn.launches)
 
 
 def _says(row: RunRow, update: RunUpdate) -> bool:
@@ -119,6 +111,16 @@ class Driver:
                 self.wake()  # they are due on disk and wait for a place like all others
                 return
             self._start(run_id)
+
+    def foresee(self, targets: Iterable[Target]) -> None:
+        """Alerts of these are being stored: begin to look, if there is little else to do.
+
+        Only reads, and nothing may rest on it: the runs may never come.
+        """
+        for target in targets:
+            if self._stopping or self._taken >= _QUIET:
+                return
+            self._performer.foresee(target)
 
     async def post(
         self,
@@ -287,7 +289,7 @@ class Driver:
             idle = not launches and not active.tasks
             # what only reads need not wait for the disk; a change waits for its intent
             self._launch(turn.run, active, [c for c in launches if c.kind not in _CHANGES])
-            if _only_looked_up(turn):
+            if turn.only_looked_up:
                 results = [*turn.events, *await self._collect(active, self._until_next(turn))]
                 continue
             saving = functools.partial(self._save, run, turn, active, idle=idle)

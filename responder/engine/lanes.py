@@ -10,8 +10,9 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-__all__ = ["KeyedLocks", "Lane"]
+__all__ = ["KeyedLocks", "Lane", "Lanes"]
 
 
 class Lane:
@@ -57,6 +58,15 @@ class Lane:
                 future.set_result(None)
                 return
         self._free += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """How many calls may be under way at once, by kind."""
+
+    containment: Lane
+    normal: Lane
+    looks: Lane = field(default_factory=lambda: Lane(4))  # at what was contained: never urgent
 
 
 class KeyedLocks:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from responder.clock import SECOND, World
 from responder.engine import brakes, failing, resolving, reversing
 from responder.engine.expanding import expand
 from responder.engine.knowing import environment_of, history, lasting
-from responder.engine.lanes import KeyedLocks, Lane
+from responder.engine.lanes import KeyedLocks, Lane, Lanes
 from responder.engine.machine import Command, Kind
 from responder.engine.promises import Promises
 from responder.engine.rechecking import Rechecking, objects_of
@@ -32,15 +32,6 @@ from responder.store.interface import Event
 __all__ = ["Lanes", "Performer"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lanes:
-    """How many calls may be under way at once, by kind."""
-
-    containment: Lane
-    normal: Lane
-    looks: Lane = field(default_factory=lambda: Lane(4))  # at what was contained: never urgent
 
 
 class Performer:
@@ -83,6 +74,15 @@ class Performer:
         use = run.definition(command.step).use
         action = self._actions.get(use)
         return action is not None and action.info.effect is not Effect.READ
+
+    def foresee(self, target: Target) -> None:
+        """Let a resolver begin to look at a target; one may have `foresee` beside `resolve`.
+
+        It returns at once, never raises, and bounds what it does for targets nobody asks about.
+        """
+        begin = getattr(self._resolvers.get(target.cluster), "foresee", None)
+        if begin is not None and target.pod:
+            begin(target)
 
     async def perform(self, run: RunState, command: Command) -> list[Event]:
         """Do it, and return the events to append."""

@@ -34,6 +34,16 @@ class Turn:
     decision: Decision = field(default_factory=Decision)
     held: bool = False  # at least one command waits for the end of a pause, or of the server
 
+    @property
+    def only_looked_up(self) -> bool:
+        """Whether all that is new is what the target is, and only reading follows.
+
+        A restart would ask again, so the line may wait for the next write: one flush less between
+        an alert and its containment.
+        """
+        known = bool(self.events) and all(e.type == "target_resolved" for e in self.events)
+        return known and bool(self.launches) and all(c.kind is Kind.PLAN for c in self.launches)
+
     def update(self, now: int, *, stopping: bool, pause_look: int) -> RunUpdate:
         """The row beside the journal, for a run with nothing left to do at this moment."""
         due, status = self.decision.due, self.decision.status

@@ -166,6 +166,7 @@ class Receiving:
             return []
         now = self._core.world.clock.now()
         items = [self._admit(alert, hook, now) for alert in alerts]
+        self._core.driver.foresee(item.alert.target for item in items if item.starts)
         receipts = await self._core.store.accept(items)
         for item, receipt in zip(items, receipts, strict=True):
             self._core.driver.take_up(run for run in receipt.runs if run in item.run_ids)

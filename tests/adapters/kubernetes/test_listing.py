@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 
 from integrations.kubernetes.client import Api, Json
+from integrations.kubernetes.identity import PodResolver
 from integrations.kubernetes.listing import Listings
-from integrations.kubernetes.looks import Looks
-from responder.errors import StepRetry
+from integrations.kubernetes.looks import Look, Looks
+from responder.errors import StepFailed, StepRetry
+from responder.model import Target
 
 POLICIES, OTHER = "/policies", "/other"
 
@@ -158,3 +161,101 @@ async def test_what_stands_around_is_shared_for_a_quarter_of_a_second_and_a_vain
     assert (await ask("blue"))[0] == 4
     clock.now_ += 0.1
     assert (await ask())[0] == 4
+
+
+# --------------------------------------------------------------------------- ahead of the question
+
+
+def look(name: str = "a") -> Look:
+    """What was seen of a pod."""
+    return Look({"metadata": {"namespace": "red", "name": name}}, [])
+
+
+async def test_a_look_that_was_begun_ahead_is_given_out_once_and_only_while_it_is_fresh() -> None:
+    """A second question is a new one, and an old look is none."""
+    clock = HandClock()
+    looks = Looks(cast(Any, clock))
+    seen = look()
+
+    async def see() -> Look:
+        return seen
+
+    looks.begin("red", "a", see)
+    assert await looks.ahead("red", "b") is None
+    assert await looks.ahead("red", "a") is seen
+    assert await looks.ahead("red", "a") is None
+    looks.begin("red", "a", see)
+    clock.now_ += 1.0
+    assert await looks.ahead("red", "a") is None
+
+
+async def test_a_look_ahead_that_failed_is_none_and_looks_in_vain_are_few() -> None:
+    """Whoever asks hears the reason then; a sender that repeats itself costs a bounded number."""
+    clock = HandClock()
+    looks = Looks(cast(Any, clock))
+    begun: list[str] = []
+
+    def seeing(name: str) -> Callable[[], Coroutine[Any, Any, Look]]:
+        async def see() -> Look:
+            begun.append(name)
+            raise StepRetry("away")
+
+        return see
+
+    looks.begin("red", "a", seeing("a"))
+    assert await looks.ahead("red", "a") is None
+    for _ in range(3):
+        for number in range(100):
+            looks.begin("red", str(number), seeing(str(number)))
+    await turns()
+    assert len(begun) == 1 + 32
+    clock.now_ += 61
+    looks.begin("red", "0", seeing("again"))
+    await turns()
+    assert begun[-1] == "again"
+
+
+async def test_a_target_is_resolved_from_the_look_ahead_and_read_anew_when_that_failed() -> None:
+    """One look at the API server serves the alert that was foreseen; the check is the same."""
+    server = PodServer()
+    resolver = PodResolver(cast(Api, server), Looks(cast(Any, HandClock())))
+    target = Target(cluster="prod", namespace="red", pod="a")
+    resolver.foresee(target)
+    resolver.foresee(target)
+    await turns()
+    assert server.gets == 1
+    assert (await resolver.resolve(target)).pod_uid == "1"
+    assert server.gets == 1
+    assert (await resolver.resolve(target)).pod_uid == "1"
+    assert server.gets == 2
+
+    resolver.foresee(target)
+    await turns()
+    with pytest.raises(StepFailed, match="another one now"):
+        await resolver.resolve(replace(target, pod_uid="2"))
+    server.away = True
+    resolver.foresee(target)
+    await turns()
+    server.away = False
+    assert (await resolver.resolve(target)).pod_uid == "1"
+    resolver.foresee(replace(target, pod="No Name"))  # said by whoever resolves it
+
+
+@dataclass
+class PodServer:
+    """An API server with one pod, and nothing around it."""
+
+    gets: int = 0
+    away: bool = False
+
+    async def get(self, _path: str) -> Json:
+        """The pod."""
+        self.gets += 1
+        if self.away:
+            raise StepRetry("away")
+        return {"metadata": {"namespace": "red", "name": "a", "uid": "1"}}
+
+    async def items(self, _path: str, *, cached: bool) -> list[Json]:
+        """Nothing, from the cache."""
+        assert cached
+        return []
