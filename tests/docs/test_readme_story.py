@@ -155,6 +155,7 @@ def reader(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Reader]:
 
 
 @pytest.mark.control_plane
+@pytest.mark.timeout(240)  # some thirty commands, each a process of its own
 def test_the_way_of_the_readme_leads_to_a_contained_pod(reader: Reader) -> None:
     """From the roles to observe, approve, pause and undo; no command of the README is left out."""
     lines = [c for c in commands() if c.startswith(("responder", "kubectl"))]

@@ -84,6 +84,7 @@ async def test_no_fault_merges_twice_or_unchecked(
 async def is_whole(f: Forge) -> None:
     """A verdict of a later life holds, too."""
     call = a_call()
+    f.settings = {}  # nothing is slow on purpose any more: no reason to be impatient
     async with f.life() as life:
         plan = f.plans[call.key]
         again = await life.propose.apply(call, plan)
