@@ -130,7 +130,7 @@ def _incident() -> Schema:
     return {
         **_object({"key": key, "window": _DURATION, "again": {"type": "boolean"}}),
         "description": "Which alerts are one incident, for how long it stays open for more, and "
-        "whether a statement that it has heard before starts the playbook again.",
+        "whether a statement heard before starts the playbook again (not held to yet).",
     }
 
 
